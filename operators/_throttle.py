@@ -1,0 +1,427 @@
+"""``throttle``: pace items by a token bucket with cooldown, or by a strict window."""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+
+from reactivex import Observable, abc
+
+from rxpool import _checks as checks
+from rxpool._core.operator import operator
+from rxpool._core.stage import FULL, Note
+from rxpool.errors import InvalidArgumentType, InvalidItem, Overflow, WouldBlock
+from rxpool.events import Monitor
+
+__all__ = ("OVERFLOWS", "OverflowPolicy", "throttle")
+
+_T = TypeVar("_T")
+
+OverflowPolicy: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
+OVERFLOWS = ("block", "drop_oldest", "drop_newest", "error")
+
+_INSTANT = 1e-6  #: seconds; less is rounding, as datetimes count in microseconds
+_LATENESS = 0.05  #: seconds; so late a timer may be without costing rate
+_GRACE = 64  #: admitted items that may wait for a busy subscriber, whatever max_pending is
+
+
+class _Meter(Protocol):
+    def due(self, cost: float, now: float) -> float:
+        """The earliest instant at which an item of *cost* may pass."""
+
+    def take(self, cost: float, at: float) -> None:
+        """An item of *cost* passes at *at*."""
+
+    def rested(self) -> float:
+        """From when on this is as good as new."""
+
+
+class TokenBucket:
+    """A bucket, kept as the instant at which it was empty, or would have been.
+
+    It holds ``(now - empty) * rate`` tokens, so refill is continuous and exact: taking
+    tokens moves the instant by what they take to refill.  The cap applies when tokens are
+    taken: up to `burst`, or the cost of an item that costs more.
+    """
+
+    __slots__ = ("blocked", "burst", "cooldown", "empty", "interval")
+
+    def __init__(self, interval: float, burst: float, cooldown: float, now: float) -> None:
+        self.interval = interval
+        self.burst = burst
+        self.cooldown = cooldown
+        self.empty = now - burst * interval
+        self.blocked = now
+
+    def due(self, cost: float, now: float) -> float:
+        """The earliest instant at which the bucket holds *cost*."""
+        return max(self.empty + cost * self.interval, self.blocked)
+
+    def take(self, cost: float, at: float) -> None:
+        """Take *cost* tokens at *at*."""
+        empty = max(self.empty, at - max(self.burst, cost) * self.interval)
+        self.empty = empty + cost * self.interval
+        if self.cooldown and at - self.empty < self.interval * (1 - 1e-9):
+            self.blocked = at + self.cooldown
+
+    def rested(self) -> float:
+        """When the bucket is full again."""
+        return max(self.empty + self.burst * self.interval, self.blocked)
+
+
+class SlidingLog:
+    """The admissions of the last `per` seconds; never more than `rate` of them."""
+
+    __slots__ = ("blocked", "cooldown", "log", "per", "rate", "total")
+
+    def __init__(self, rate: float, per: float, cooldown: float, now: float) -> None:
+        self.rate = rate
+        self.per = per
+        self.cooldown = cooldown
+        self.blocked = now
+        self.log: deque[tuple[float, float]] = deque()
+        self.total = 0.0
+
+    def due(self, cost: float, now: float) -> float:
+        """The earliest instant at which the window has room for *cost*."""
+        if cost > self.rate:
+            raise InvalidItem(f"cost {cost!r} can never pass a strict rate of {self.rate:g}")
+        self._prune(now)
+        excess = self.total + cost - self.rate
+        due = self.blocked
+        for at, spent in self.log:
+            if excess <= 1e-9:
+                break
+            excess -= spent
+            due = max(due, at + self.per)
+        return due
+
+    def take(self, cost: float, at: float) -> None:
+        """Note an admission at *at*."""
+        self._prune(at)
+        self.log.append((at, cost))
+        self.total += cost
+        if self.cooldown and self.rate - self.total < 1:
+            self.blocked = at + self.cooldown
+
+    def rested(self) -> float:
+        """When the window is empty again."""
+        return max(self.log[-1][0] + self.per if self.log else self.blocked, self.blocked)
+
+    def _prune(self, now: float) -> None:
+        log = self.log
+        while log and log[0][0] + self.per <= now:
+            self.total -= log.popleft()[1]
+        if not log:
+            self.total = 0.0  # no sum of rounding errors
+
+
+class _Lane:
+    """The items of one key, in order, and what meters them."""
+
+    __slots__ = ("meter", "waiting")
+
+    def __init__(self, meter: Any) -> None:
+        self.meter: _Meter = meter
+        #: order of arrival, item, cost, time of arrival
+        self.waiting: deque[tuple[int, Any, float, float]] = deque()
+
+
+class ThrottleState:
+    """Decides when each item leaves.
+
+    The heads of all lanes are in a heap by the time they are due.  An entry whose item has
+    gone, because it was dropped, is passed over when it comes up.
+    """
+
+    __slots__ = (
+        "_bucket",
+        "_direct",
+        "_fill",
+        "_heap",
+        "_lanes",
+        "_make_meter",
+        "_max_pending",
+        "_order",
+        "_overflow",
+        "_resting",
+        "_strict",
+        "_waiting",
+        "notes",
+        "ready",
+    )
+
+    def __init__(
+        self,
+        rate: float,
+        *,
+        per: float = 1.0,
+        burst: float = 1.0,
+        cooldown: float = 0.0,
+        strict: bool = False,
+        max_pending: int = 1024,
+        overflow: str = "block",
+        notes: bool = False,
+    ) -> None:
+        def make_meter(now: float) -> Any:
+            if strict:
+                return SlidingLog(rate, per, cooldown, now)
+            return TokenBucket(per / rate, burst, cooldown, now)
+
+        self._make_meter = make_meter
+        self._direct = not strict and not cooldown and not notes
+        self._fill = max(burst, 1.0) * per / rate  # seconds to fill a bucket, or for one token
+        self._strict = strict
+        self._max_pending = max_pending
+        self._overflow = overflow
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._bucket: Any = None  # that of the key None, if it can be taken from directly
+        self._heap: list[tuple[float, int, _Lane]] = []
+        self._resting: list[tuple[float, int, Hashable]] = []  # when to look at a lane again
+        self._order = count()
+        self._waiting: OrderedDict[int, _Lane] = OrderedDict()  # by order of arrival
+        self.ready: deque[Any] = deque()
+        self.notes: list[Note] | None = [] if notes else None
+
+    @property
+    def due(self) -> float | None:
+        """When the next item may leave."""
+        heap = self._heap
+        while heap and heap[0][1] not in self._waiting:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    @property
+    def held(self) -> int:
+        """Items that wait, and admitted ones that were not fetched."""
+        return len(self._waiting) + len(self.ready)
+
+    @property
+    def lanes(self) -> int:
+        """How many keys are remembered."""
+        return len(self._lanes)
+
+    def offer(self, item: Any, now: float, extra: Any, force: bool = False) -> int:
+        """Admit the item, or let it wait; ``extra`` is its key and cost."""
+        if extra is None:
+            key, cost = None, 1.0
+        else:
+            key, cost = extra
+            if not cost >= 0:
+                raise InvalidItem(f"the cost of an item must be 0 or more, got {cost!r}")
+            self._forget(now)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane(self._make_meter(now))
+            if extra is None and self._direct:
+                self._bucket = lane.meter
+            if key is not None:
+                heappush(self._resting, (now, next(self._order), key))
+        waiting = lane.waiting
+        if not waiting and len(self.ready) < _GRACE:
+            meter = lane.meter
+            if meter.due(cost, now) <= (now if self._strict else now + _INSTANT):
+                meter.take(cost, now)
+                self.ready.append(item)
+                if self.notes is not None:
+                    self.notes.append(("rxpool.throttle.wait", 0.0, "s", {}))
+                return 1
+        if len(self._waiting) >= self._max_pending:
+            if self._overflow == "block" and not force:
+                return FULL
+            if not self._make_room(now):
+                return 0
+        order = next(self._order)
+        self._waiting[order] = lane
+        waiting.append((order, item, cost, now))
+        if len(waiting) > 1:
+            return 0
+        heappush(self._heap, (lane.meter.due(cost, now), order, lane))
+        return 1
+
+    def admit(self, now: float) -> bool:
+        """Whether an item without key and cost passes as it comes; if so it has passed."""
+        bucket = self._bucket
+        if bucket is None or self._waiting or self.ready:
+            return False
+        # `due` and `take` of the bucket in one, for a cost of 1 and no cooldown.
+        interval = bucket.interval
+        empty = bucket.empty + interval
+        if empty > now + _INSTANT:
+            return False
+        least = now - self._fill + interval
+        bucket.empty = empty if empty > least else least
+        return True
+
+    def retry_at(self, extra: Any) -> float | None:
+        """When an item that may not wait inside could pass."""
+        if self._max_pending:
+            return None
+        key, cost = extra or (None, 1.0)
+        lane = self._lanes.get(key)
+        return 0.0 if lane is None else lane.meter.due(cost, 0.0)
+
+    def expire(self, now: float) -> None:
+        """Admit what is due."""
+        while (due := self.due) is not None:
+            if due > (now if self._strict else now + _INSTANT):
+                return
+            _, order, lane = heappop(self._heap)
+            del self._waiting[order]
+            _, item, cost, since = lane.waiting.popleft()
+            # The admission counts from when it was due: what a late timer costs is given
+            # back.  A strict window counts from when the item really passes.
+            at = now if self._strict else max(due, now - _LATENESS)
+            lane.meter.take(cost, at)
+            self.ready.append(item)
+            if self.notes is not None:
+                self.notes.append(("rxpool.throttle.wait", now - since, "s", {}))
+            self._push_head(lane, now)
+
+    def finish(self, now: float) -> None:
+        """The source ended: what waits still leaves at its time."""
+        self._bucket = None
+
+    def clear(self) -> int:
+        """Drop everything."""
+        held = self.held
+        self._waiting.clear()
+        self._heap.clear()
+        self._lanes.clear()
+        self._bucket = None
+        self._resting.clear()
+        self.ready.clear()
+        return held
+
+    def _push_head(self, lane: _Lane, now: float) -> None:
+        if lane.waiting:
+            order, _, cost, _ = lane.waiting[0]
+            heappush(self._heap, (lane.meter.due(cost, now), order, lane))
+
+    def _make_room(self, now: float) -> bool:
+        """What the policy does when too many items wait; whether there is room then."""
+        limit = f"throttle: more than max_pending={self._max_pending} items wait"
+        if self._overflow == "error":
+            raise Overflow(limit)
+        if self._overflow == "block":
+            raise WouldBlock(f"{limit}, and the subscriber that pushes cannot wait for itself")
+        if self.notes is not None:
+            self.notes.append(("rxpool.dropped", 1, "{item}", {"policy": self._overflow}))
+        if self._overflow == "drop_newest" or not self._waiting:
+            return False
+        _, lane = self._waiting.popitem(last=False)
+        lane.waiting.popleft()
+        self._push_head(lane, now)
+        return True
+
+    def _forget(self, now: float) -> None:
+        """Drop the lanes that are idle and as good as new; each is looked at when it may be."""
+        resting = self._resting
+        while resting and resting[0][0] <= now:
+            _, order, key = heappop(resting)
+            lane = self._lanes[key]
+            rested = lane.meter.rested()
+            if lane.waiting:
+                _, _, cost, _ = lane.waiting[-1]
+                rested = max(rested, lane.meter.due(cost, now)) + 1e-3
+            if rested <= now and not lane.waiting:
+                del self._lanes[key]
+            else:
+                heappush(resting, (max(rested, now + 1e-3), order, key))
+
+
+def throttle(
+    rate: float,
+    *,
+    per: checks.Seconds = 1.0,
+    burst: float = 1,
+    cooldown: checks.Seconds = 0.0,
+    cost: Callable[[_T], float] | None = None,
+    key: Callable[[_T], Hashable] | None = None,
+    strict: bool = False,
+    max_pending: int = 1024,
+    overflow: OverflowPolicy = "block",
+    monitor: Monitor | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Callable[[Observable[_T]], Observable[_T]]:
+    """Let items through at a rate, in order, each at the first instant it can.
+
+    A token bucket starts with `burst` tokens and refills continuously at ``rate / per``
+    tokens a second, up to `burst`.  An item passes when the bucket holds its cost.
+
+    - **Emits** an item at once if it can pass and none waits before it, else when it can.
+      The long-run rate is exact: up to 50 ms by which a timer is late are made up for.
+    - **Completes** and **fails** when the source does (or `cost`, or `key`), after the
+      waiting items have left, each at its time.
+    - **Holds back** as `overflow` says once `max_pending` items wait.
+
+    ::
+
+        -123-------4---|
+        [ throttle(1, per=3) ]
+        -1--2--3---4---|
+
+    Args:
+        rate: Items, or units of cost, in `per`; above 0.
+        per: Seconds or a timedelta; above 0.
+        burst: The most tokens; 0 or more.  With 0 every item waits its full cost; an item
+            that costs more than `burst` waits until enough tokens have come.
+        cooldown: When an admission leaves less than one token, nothing passes for so many
+            seconds (or a timedelta) from that admission; the bucket refills meanwhile.
+        cost: The tokens that an item takes, 0 or more; by default 1.
+        key: Gives each item a key; every key has a bucket of its own, forgotten when it is
+            full and idle.
+        strict: Never let more than `rate` through in any window of `per` seconds; an item
+            exactly `per` after the oldest passes.  `burst` has no effect then.
+        max_pending: How many items may wait, over all keys together.
+        overflow: What to do beyond it.  ``"block"``: the producer waits; where that is
+            impossible (virtual time, a running event loop's thread, a subscriber that
+            pushes while it is given a value) the stream ends with `WouldBlock`.
+            ``"drop_oldest"``: the item that waited longest goes.  ``"drop_newest"``: the
+            arriving item goes; with ``max_pending=0`` this polices.  ``"error"``: what
+            waits is delivered, then the stream ends with `Overflow`.
+        monitor: Takes ``rxpool.throttle.wait`` and ``rxpool.dropped`` events.
+        scheduler: The clock; by default the subscriber's, else the shared `TimerScheduler`.
+
+    Raises:
+        InvalidArgument: At once, if an option is out of range.
+
+    The bucket is Pekko's ``throttle`` in shaping mode; the cooldown is that of a penalty
+    box.  A bucket lets up to ``burst + rate`` items through in some window of `per`.
+    """
+    tempo = checks.number("rate", rate, above=True)
+    window = checks.duration("per", per, above=True)
+    depth = checks.number("burst", burst)
+    pause = checks.duration("cooldown", cooldown)
+    limit = checks.count("max_pending", max_pending)
+    policy = checks.one_of("overflow", overflow, OVERFLOWS)
+    if not isinstance(strict, bool):
+        raise InvalidArgumentType(f"strict must be True or False, got {strict!r}")
+    cost_of = None if cost is None else checks.call("cost", cost)
+    key_of = None if key is None else checks.call("key", key)
+
+    def measure(item: _T) -> tuple[Hashable, float]:
+        group = None if key_of is None else key_of(item)
+        hash(group)  # an unhashable key is the key function's error
+        return group, 1.0 if cost_of is None else cost_of(item)
+
+    def make_state(notes: bool) -> ThrottleState:
+        return ThrottleState(
+            tempo,
+            per=window,
+            burst=depth,
+            cooldown=pause,
+            strict=strict,
+            max_pending=limit,
+            overflow=policy,
+            notes=notes,
+        )
+
+    return operator(
+        "throttle",
+        make_state,
+        measure=None if cost_of is None and key_of is None else measure,
+        monitor=monitor,
+        scheduler=scheduler,
+    )

@@ -1,0 +1,81 @@
+"""Makes an operator of a pure state: checks done, nothing shared between subscriptions."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import CompositeDisposable
+
+from rxpool._core.stage import Stage, StageState
+from rxpool.events import Monitor
+from rxpool.timing import Clock
+
+__all__ = ("Attach", "operator")
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+#: subscribes a stage to something beside its source
+Attach = Callable[[Any, Any, abc.SchedulerBase | None], abc.DisposableBase]
+
+
+def operator(
+    name: str,
+    make_state: Callable[[bool], StageState[_T]],
+    *,
+    measure: Callable[[_T], Any] | None,
+    monitor: Monitor | None,
+    scheduler: abc.SchedulerBase | None,
+    attach: Attach | None = None,
+) -> Callable[[Observable[_T]], Observable[Any]]:
+    """An operator whose decisions are those of a state.
+
+    Args:
+        name: For messages.
+        make_state: Makes the state of a subscription; told whether anybody listens to
+            measurements.
+        measure: The user's functions of an item, called outside every lock.
+        monitor: Takes the measurements.
+        scheduler: The clock; None means the subscriber's.
+        attach: Subscribes to something beside the source.
+    """
+
+    def bind(source: Observable[_T]) -> Observable[_R]:
+        def subscribe(
+            observer: abc.ObserverBase[_R], default: abc.SchedulerBase | None = None
+        ) -> abc.DisposableBase:
+            state = make_state(monitor is not None)
+            clock = Clock.of(scheduler, default)
+            stage: Stage[_T, _R] = Stage(name, state, observer, clock, monitor)
+            beside = None if attach is None else attach(stage, state, default)
+            upstream = source.subscribe(
+                _entry(stage, state, measure), stage.fail, stage.complete, scheduler=default
+            )
+            subscription = stage.connect(upstream)
+            return subscription if beside is None else CompositeDisposable(subscription, beside)
+
+        return Observable(subscribe)
+
+    return bind
+
+
+def _entry(
+    stage: Stage[_T, Any], state: StageState[_T], measure: Callable[[_T], Any] | None
+) -> Callable[[_T], None]:
+    """What the source calls for each item."""
+    if measure is None:
+        if (absorb := getattr(state, "absorb", None)) is not None:
+            return stage.absorbing(absorb)
+        if (admit := getattr(state, "admit", None)) is not None:
+            return stage.passing(admit)
+        return stage.put
+
+    def on_next(item: _T) -> None:
+        try:
+            extra = measure(item)
+        except Exception as error:
+            stage.fail(error)
+        else:
+            stage.put(item, extra)
+
+    return on_next

@@ -1,0 +1,429 @@
+"""`Stage`: binds a pure state to a source, a clock and one observer.
+
+Batch, throttle and debounce differ only in their states.  What they share is here: Rx
+grammar (one notification at a time, nothing after the end), the rule of the end, one timer
+each, re-entry, producers that wait while a slow subscriber is busy, and letting go.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import Condition, RLock, get_ident
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+
+from reactivex import abc
+from reactivex.disposable import Disposable, SingleAssignmentDisposable
+
+from rxpool._log import log, report_uncaught
+from rxpool.errors import WouldBlock
+from rxpool.events import MetricEvent, Monitor
+from rxpool.timing import Clock
+
+__all__ = ("FULL", "NOTHING", "Note", "Stage", "StageState", "can_wait")
+
+_T_contra = TypeVar("_T_contra", contravariant=True)
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+NOTHING: Final[Any] = object()  #: the absence of a value; None is a value like any other
+_END: Final[Any] = object()  #: in the place of a value: the end is to be delivered
+FULL: Final = -1  #: what `StageState.offer` answers when the item must wait outside
+
+#: name, value, unit, attributes
+Note: TypeAlias = tuple[str, float, str, Mapping[str, str]]
+
+
+class StageState(Protocol[_T_contra]):
+    """The decisions of an operator: no clock, no thread, no Rx, no call of user code."""
+
+    ready: deque[Any]  #: values to deliver now, in order
+    notes: list[Note] | None  #: measurements to report; None if nobody listens
+
+    @property
+    def due(self) -> float | None:
+        """When `expire` has something to do, or None; may only be too early."""
+
+    @property
+    def held(self) -> int:
+        """How many items are inside, those in `ready` included."""
+
+    def offer(self, item: _T_contra, now: float, extra: Any, force: bool = False) -> int:
+        """Take an item: 0 nothing to do, 1 look at `ready` and `due`, `FULL` not taken.
+
+        With *force* it must be taken.  An error ends the stream by the rule of the end.
+        """
+
+    def retry_at(self, extra: Any) -> float | None:
+        """When an item that was answered `FULL` should be offered again, at the latest."""
+
+    def expire(self, now: float) -> None:
+        """Move what is due at *now* to `ready`."""
+
+    def finish(self, now: float) -> None:
+        """The source ended: move to `ready` whatever does not wait for its time."""
+
+    def clear(self) -> int:
+        """Drop everything; answer how many items that were."""
+
+
+def can_wait(clock: Clock | None = None) -> bool:
+    """Whether this thread may block: not in virtual time, not on a running event loop."""
+    if clock is not None and clock.virtual:
+        return False
+    return asyncio._get_running_loop() is None  # cheap, and None outside loops
+
+
+class Stage(Generic[_T, _R]):
+    """One subscription of an operator.
+
+    ``_lock`` guards the state and every field below.  It is never held while user code
+    runs: not the subscriber, not the monitor, not the scheduler.  ``_owner`` is the thread
+    that delivers at present; whoever finds it set leaves its value in the state's ``ready``
+    and goes on, or waits if that is full.
+    """
+
+    __slots__ = (
+        "_armed",
+        "_clock",
+        "_closed",
+        "_end",
+        "_left",
+        "_lock",
+        "_monitor",
+        "_name",
+        "_now",
+        "_observer",
+        "_offer",
+        "_owner",
+        "_ready",
+        "_rang",
+        "_room",
+        "_state",
+        "_timer",
+        "_upstream",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        state: StageState[_T],
+        observer: abc.ObserverBase[_R],
+        clock: Clock,
+        monitor: Monitor | None,
+    ) -> None:
+        self._name = name
+        self._state = state
+        self._observer = observer
+        self._clock = clock
+        self._monitor = None if monitor is None else getattr(monitor, "on_next", monitor)
+        self._lock = RLock()
+        self._room = Condition(self._lock)
+        self._upstream = SingleAssignmentDisposable()
+        self._timer: SingleAssignmentDisposable | None = None
+        self._armed: float | None = None
+        self._owner: int | None = None
+        self._left = False  # something was left for the deliverer to look at
+        self._rang = False
+        self._waiting = 0
+        self._end: tuple[Exception | None] | None = None
+        self._closed = False  # takes no more items: ended or disposed
+        # Read for every item:
+        self._now = clock.now
+        self._offer = state.offer
+        self._ready = state.ready
+
+    # -- fast paths: functions for the source to call per item ------------------------
+    #
+    # Bound `acquire` and `release` cost half of a `with` statement.  `acquire` stands inside
+    # the `try` so that a KeyboardInterrupt right behind it cannot leave the lock taken.
+
+    def absorbing(self, absorb: Callable[[Any, float], bool]) -> Callable[[_T], None]:
+        """Like `put`, for a state that takes most items without anything else to do."""
+        acquire, release = self._lock.acquire, self._lock.release
+        now, put = self._now, self.put
+
+        def on_next(item: _T) -> None:
+            try:
+                acquire()
+                if absorb(item, now()):
+                    return
+            finally:
+                release()
+            put(item)
+
+        return on_next
+
+    def passing(self, admit: Callable[[float], bool]) -> Callable[[_T], None]:
+        """Like `put`, for a state that lets most items through as they come."""
+        acquire, release = self._lock.acquire, self._lock.release
+        now, put, deliver = self._now, self.put, self._observer.on_next
+
+        def on_next(item: _T) -> None:
+            try:
+                acquire()
+                direct = self._owner is None and admit(now())
+                if direct:
+                    self._owner = get_ident()
+            finally:
+                release()
+            if not direct:
+                put(item)
+                return
+            try:
+                deliver(item)
+            except BaseException:
+                self.dispose()
+                raise
+            try:
+                acquire()
+                if not self._left:
+                    self._owner = None
+                    return
+                value, due = self._next()
+            finally:
+                release()
+            self._proceed(value, due)
+
+        return on_next
+
+    # -- what the source calls ------------------------------------------------------
+
+    def put(self, item: _T, extra: Any = None) -> None:
+        """Take one item; deliver what became ready."""
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                act = self._offer(item, self._now(), extra)
+                if not act:
+                    return
+                if act < 0 and not self._wait_for_room(item, extra):
+                    return
+            except Exception as error:
+                self._set_end(error)
+            value = self._claim()
+            due = self._alarm_due() if value is NOTHING else None
+        self._proceed(value, due)
+
+    def fail(self, error: Exception) -> None:
+        """The source failed, or a function of the user did: by the rule of the end."""
+        self.act(lambda: self._set_end(error))
+
+    def complete(self) -> None:
+        """The source completed."""
+        self.act(lambda: self._set_end(None))
+
+    def act(self, change: Callable[[], object]) -> None:
+        """Make *change*, a step of the state, and deliver what became ready."""
+        with self._lock:
+            if self._closed:
+                return
+            change()
+            value = self._claim()
+            due = self._alarm_due() if value is NOTHING else None
+        self._proceed(value, due)
+
+    def dispose(self) -> None:
+        """The subscriber left: drop what is held, leave nothing behind."""
+        with self._lock:
+            dropped = self._shut()
+        self._release()
+        if dropped:
+            self._note(("rxpool.dropped", dropped, "{item}", {"policy": "dispose"}))
+
+    # -- delivery -------------------------------------------------------------------
+
+    def _claim(self) -> Any:
+        """Become the deliverer if there is something to deliver.  The lock is held."""
+        self._left = True
+        if self._owner is not None:
+            return NOTHING
+        if self._ready:
+            self._owner = get_ident()
+            return self._ready.popleft()
+        if self._end is None or self._state.held:
+            return NOTHING
+        self._owner = get_ident()
+        return _END
+
+    def connect(self, upstream: abc.DisposableBase) -> abc.DisposableBase:
+        """Take the subscription to the source; answer what disposes the whole."""
+        self._upstream.disposable = upstream
+        return Disposable(self.dispose)
+
+    def _proceed(self, value: Any, due: float | None) -> None:
+        """Outside the lock: deliver *value* and what follows, set the timer for *due*."""
+        if value is not NOTHING:
+            due = self._deliver(value)
+        if due is not None:
+            self._arm()
+        if self._closed:
+            self._upstream.dispose()
+        if self._state.notes:
+            self._report()
+
+    def _deliver(self, value: Any) -> float | None:
+        """Deliver *value* and all that is ready; answer for when to set the timer."""
+        on_next = self._observer.on_next
+        due = None
+        try:
+            while value is not NOTHING:
+                if value is _END:
+                    self._deliver_end()
+                    return None
+                on_next(value)
+                with self._lock:
+                    value, due = self._next()
+            return due
+        except BaseException:
+            # The subscriber raised: it gets no more.  Who gets the exception depends on
+            # the thread: the caller of `put`, or `_ring`.
+            self.dispose()
+            raise
+
+    def _next(self) -> tuple[Any, float | None]:
+        """The deliverer's next value, or NOTHING and the timer to set.  The lock is held."""
+        self._left = bool(self._waiting)
+        if self._rang:
+            self._rang = False
+            self._state.expire(self._now())
+        if self._waiting:
+            self._room.notify_all()
+        if self._ready:
+            return self._ready.popleft(), None
+        if self._end is not None and not self._state.held:
+            return _END, None
+        self._owner = None
+        return NOTHING, self._alarm_due()
+
+    def _deliver_end(self) -> None:
+        with self._lock:
+            end = self._end
+            self._shut()
+        self._release()
+        if end is None:  # disposed meanwhile
+            return
+        (error,) = end
+        if error is None:
+            self._observer.on_completed()
+        else:
+            self._observer.on_error(error)
+
+    def _set_end(self, error: Exception | None) -> None:
+        """Note the end and flush.  The lock is held."""
+        self._end = (error,)
+        self._closed = True
+        self._state.finish(self._now())
+        self._room.notify_all()
+
+    def _shut(self) -> int:
+        """Nothing may come out any more.  The lock is held."""
+        self._closed = True
+        self._end = None
+        dropped = self._state.clear()
+        self._room.notify_all()
+        return dropped
+
+    def _release(self) -> None:
+        with self._lock:
+            timer, self._timer, self._armed = self._timer, None, None
+        if timer is not None:
+            timer.dispose()
+        self._upstream.dispose()
+
+    # -- waiting --------------------------------------------------------------------
+
+    def _wait_for_room(self, item: _T, extra: Any) -> bool:
+        """Offer *item* again until it is taken, or the stream ends.  The lock is held."""
+        if self._owner == get_ident():
+            # The subscriber pushes while it is being given a value: it cannot wait for
+            # itself.  A state that has a bound of its own for this raises.
+            return bool(self._offer(item, self._now(), extra, True))
+        if not can_wait(self._clock):
+            raise WouldBlock(
+                f"{self._name}: the subscriber is slower than the source, and this thread "
+                "cannot wait (virtual time, or a running event loop); use overflow='drop_oldest' "
+                "or 'drop_newest' where there is such an option, a larger max_pending, or a "
+                "source that reads on demand such as pool.pull"
+            )
+        while not self._closed:
+            retry = self._state.retry_at(extra)
+            self._waiting += 1
+            self._left = True
+            try:
+                self._room.wait(None if retry is None else max(0.0, retry - self._now()))
+            finally:
+                self._waiting -= 1
+            if self._closed:
+                break
+            act = self._offer(item, self._now(), extra)
+            if act >= 0:
+                return bool(act)
+        return False
+
+    # -- the timer ------------------------------------------------------------------
+
+    def _alarm_due(self) -> float | None:
+        """The instant to set the timer for, if none rings before it.  The lock is held."""
+        due = self._state.due
+        if due is None or self._owner is not None:
+            return None
+        if self._armed is not None and self._armed <= due:
+            return None
+        return due
+
+    def _arm(self) -> None:
+        with self._lock:
+            due = self._alarm_due()
+            if due is None:
+                return
+            stale, timer = self._timer, SingleAssignmentDisposable()
+            self._timer, self._armed = timer, due
+        if stale is not None:
+            stale.dispose()
+        try:
+            timer.disposable = self._clock.alarm(due, lambda now: self._ring(timer, now))
+        except Exception as error:
+            # Without a timer what is held would stay for ever.
+            with self._lock:
+                self._end, self._closed = (error,), True
+                self._state.clear()
+                value = self._claim()
+            self._proceed(value, None)
+
+    def _ring(self, timer: object, now: float) -> None:
+        with self._lock:
+            if self._timer is not timer:
+                return
+            self._timer = self._armed = None
+            if self._owner is not None:
+                self._rang = self._left = True
+                return
+            self._state.expire(now)
+            value = self._claim()
+            due = self._alarm_due() if value is NOTHING else None
+        try:
+            self._proceed(value, due)
+        except BaseException as error:
+            if self._clock.virtual:
+                raise
+            report_uncaught(self._name, error)
+
+    # -- measurements ---------------------------------------------------------------
+
+    def _report(self) -> None:
+        with self._lock:
+            notes, self._state.notes = self._state.notes, []
+        for note in notes or ():
+            self._note(note)
+
+    def _note(self, note: Note) -> None:
+        if self._monitor is None:
+            return
+        name, value, unit, attributes = note
+        try:
+            self._monitor(MetricEvent(name, value, unit, self._now(), attributes))
+        except Exception as error:
+            # A failing monitor must not fail the stream.
+            log.error("the monitor raised", stage=self._name, exc_info=error)

@@ -1,0 +1,242 @@
+"""`TimerScheduler`: all timers of a process on one heap and the monotonic clock."""
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from heapq import heapify, heappop, heappush
+from itertools import count
+from time import monotonic
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakSet
+
+from reactivex import abc, typing
+from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
+from reactivex.scheduler.periodicscheduler import PeriodicScheduler
+
+from rxpool._log import report_uncaught
+
+__all__ = ("TimerScheduler",)
+
+_TState = TypeVar("_TState")
+
+_LONGEST_WAIT = 3600.0  #: seconds; `Condition.wait` refuses very long waits
+_LINGER = 1.0  #: seconds an unused thread stays
+_FEW_DEAD = 32  #: so many cancelled timers may lie in the heap before it is rebuilt
+
+
+class _Timer(abc.DisposableBase):
+    """An entry of the heap; disposing it cancels it."""
+
+    __slots__ = ("_owner", "action", "due", "order")
+
+    def __init__(
+        self, owner: "TimerScheduler", due: float, order: int, action: Callable[[], object]
+    ) -> None:
+        self._owner = owner
+        self.due = due
+        self.order = order
+        self.action: Callable[[], object] | None = action
+
+    def __lt__(self, other: "_Timer") -> bool:
+        return (self.due, self.order) < (other.due, other.order)
+
+    def dispose(self) -> None:
+        self._owner._forget(self)  # pyright: ignore[reportPrivateUsage]
+
+
+class TimerScheduler(PeriodicScheduler):
+    """A reactivex scheduler whose timers cost no thread each.
+
+    One daemon thread watches a heap of due times.  When a timer fires, the watching thread
+    runs its action itself and, if further timers are set, first hands the watch over to
+    another thread: an action that blocks delays no other timer, and as long as none blocks
+    one or two threads serve everything.  Unused threads end after a second.
+
+    The clock is monotonic: a step of the wall clock moves no timer.  `now` is the wall
+    clock at the start of the process plus the monotonic time since.
+
+    An exception of an action goes to the log and to `threading.excepthook`.  All methods
+    can be called from any thread.
+    """
+
+    _shared: ClassVar["TimerScheduler | None"] = None
+    _all: ClassVar["WeakSet[TimerScheduler]"] = WeakSet()
+    _guard: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reset()
+        TimerScheduler._all.add(self)
+
+    def _reset(self) -> None:
+        # One lock guards everything below.  It is re-entrant because a finaliser that
+        # disposes a timer can run anywhere, also while this thread holds the lock.
+        lock = threading.RLock()
+        self._lock = lock
+        self._changed = threading.Condition(lock)  # the earliest due time changed
+        self._standby = threading.Condition(lock)  # somebody else must watch
+        self._heap: list[_Timer] = []
+        self._order = count()
+        self._dead = 0
+        self._threads = 0
+        self._spare = 0
+        self._watched = False
+        self._summoned = False
+        self._origin = datetime.now(UTC), monotonic()
+
+    @classmethod
+    def singleton(cls) -> "TimerScheduler":
+        """The scheduler that rxpool uses where none is given."""
+        with TimerScheduler._guard:
+            if TimerScheduler._shared is None:
+                TimerScheduler._shared = TimerScheduler()
+            return TimerScheduler._shared
+
+    @property
+    def now(self) -> datetime:
+        """The present, as an aware datetime that never goes back."""
+        wall, start = self._origin
+        return wall + timedelta(seconds=monotonic() - start)
+
+    @property
+    def pending(self) -> int:
+        """How many timers are set."""
+        with self._lock:
+            return len(self._heap) - self._dead
+
+    def at(self, due: float, action: Callable[[], object]) -> abc.DisposableBase:
+        """Call *action* when `time.monotonic` reaches *due*; disposing cancels."""
+        with self._lock:
+            timer = _Timer(self, due, next(self._order), action)
+            heappush(self._heap, timer)
+            if not self._watched:
+                self._summon()
+            elif self._heap[0] is timer:
+                self._changed.notify()
+            return timer
+
+    def schedule(
+        self, action: typing.ScheduledAction[_TState], state: _TState | None = None
+    ) -> abc.DisposableBase:
+        """Run *action* as soon as possible, on a thread of the scheduler."""
+        return self._schedule(monotonic(), action, state)
+
+    def schedule_relative(
+        self,
+        duetime: typing.RelativeTime,
+        action: typing.ScheduledAction[_TState],
+        state: _TState | None = None,
+    ) -> abc.DisposableBase:
+        """Run *action* after *duetime* (seconds or a timedelta)."""
+        return self._schedule(monotonic() + self.to_seconds(duetime), action, state)
+
+    def schedule_absolute(
+        self,
+        duetime: typing.AbsoluteTime,
+        action: typing.ScheduledAction[_TState],
+        state: _TState | None = None,
+    ) -> abc.DisposableBase:
+        """Run *action* at *duetime*, a datetime as `now` gives it."""
+        delay = (self.to_datetime(duetime) - self.now).total_seconds()
+        return self._schedule(monotonic() + delay, action, state)
+
+    def _schedule(
+        self, due: float, action: typing.ScheduledAction[Any], state: Any
+    ) -> abc.DisposableBase:
+        inner = SingleAssignmentDisposable()
+
+        def run() -> None:
+            inner.disposable = self.invoke_action(action, state)
+
+        return CompositeDisposable(inner, self.at(due, run))
+
+    def _forget(self, timer: _Timer) -> None:
+        with self._lock:
+            if timer.action is None:
+                return
+            timer.action = None
+            self._dead += 1
+            if self._dead > _FEW_DEAD and self._dead * 2 > len(self._heap):
+                self._heap = [entry for entry in self._heap if entry.action is not None]
+                heapify(self._heap)
+                self._dead = 0
+
+    def _summon(self) -> None:
+        """See to it that a thread watches.  The lock is held."""
+        if self._summoned:
+            return
+        self._summoned = True
+        if self._spare:
+            self._standby.notify()
+            return
+        self._threads += 1
+        try:
+            threading.Thread(target=self._work, name="rxpool-timer", daemon=True).start()
+        except BaseException:
+            self._threads -= 1
+            self._summoned = False
+            raise
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                action = self._next_action()
+            if action is None:
+                return
+            try:
+                action()
+            except BaseException as error:
+                report_uncaught("timer", error)
+            del action  # an idle thread keeps nothing of the last action alive
+
+    def _next_action(self) -> Callable[[], object] | None:
+        """Wait for a timer and take it, or None to end the thread.  The lock is held."""
+        while True:
+            if self._watched:
+                self._spare += 1
+                called = self._standby.wait(_LINGER)
+                self._spare -= 1
+                if not called and self._watched:
+                    self._threads -= 1
+                    return None
+                continue
+            self._watched, self._summoned = True, False
+            try:
+                action = self._watch()
+            finally:
+                self._watched = False
+            if action is None:
+                self._threads -= 1
+            elif len(self._heap) > self._dead:
+                self._summon()
+            return action
+
+    def _watch(self) -> Callable[[], object] | None:
+        """Wait until a timer is due, or None when there was none for a while."""
+        while True:
+            while self._heap and self._heap[0].action is None:
+                heappop(self._heap)
+                self._dead -= 1
+            if not self._heap:
+                if not self._changed.wait(_LINGER) and not self._heap:
+                    return None
+                continue
+            delay = self._heap[0].due - monotonic()
+            if delay > 0:
+                self._changed.wait(min(delay, _LONGEST_WAIT))
+                continue
+            timer = heappop(self._heap)
+            action, timer.action = timer.action, None
+            return action
+
+
+def _start_afresh() -> None:
+    """After a fork the child has none of the threads: start with an empty heap."""
+    TimerScheduler._guard = threading.Lock()  # pyright: ignore[reportPrivateUsage]
+    for scheduler in list(TimerScheduler._all):  # pyright: ignore[reportPrivateUsage]
+        scheduler._reset()  # pyright: ignore[reportPrivateUsage]
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_start_afresh)
