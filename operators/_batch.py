@@ -220,8 +220,9 @@ def batch(
         )
     if size is None and delay is None and heaviest is None and flush is None:
         raise InvalidArgument("batch needs max_size, max_delay, max_weight or flush, got none")
-    if flush is not None and not isinstance(flush, abc.ObservableBase):
-        raise InvalidArgumentType(f"flush must be an observable, got {flush!r}")
+    given: Any = flush
+    if given is not None and not isinstance(given, abc.ObservableBase):
+        raise InvalidArgumentType(f"flush must be an observable, got {given!r}")
     key_of = None if key is None else checks.call("key", key)
     weight_of = None if weight is None else checks.call("weight", weight)
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Hashable
-from heapq import heapreplace, heappop, heappush
+from heapq import heappop, heappush, heapreplace
 from itertools import count
 from typing import Any, TypeVar
 
@@ -11,13 +11,14 @@ from reactivex import Observable, abc
 from rxpool import _checks as checks
 from rxpool._core.operator import operator
 from rxpool._core.stage import FULL, NOTHING, Note
-from rxpool.errors import InvalidArgument, InvalidArgumentType
+from rxpool.errors import InvalidArgument
 from rxpool.events import Monitor
 
 __all__ = ("debounce",)
 
 _T = TypeVar("_T")
 
+_INSTANT = 1e-6  #: seconds; less is rounding, as datetimes count in microseconds
 _ROOM = 1024  #: so many emissions may wait for a busy subscriber before a producer waits
 
 
@@ -41,7 +42,9 @@ class DebounceState:
     __slots__ = (
         "_bursts",
         "_heap",
+        "_late",
         "_leading",
+        "_lost",
         "_max_wait",
         "_order",
         "_plain",
@@ -60,6 +63,7 @@ class DebounceState:
         notes: bool = False,
     ) -> None:
         self._wait = wait
+        self._late = wait + _INSTANT
         self._max_wait = None if max_wait is None else max(wait, max_wait)
         self._leading = leading
         self._trailing = trailing
@@ -67,6 +71,7 @@ class DebounceState:
         self._plain: _Burst | None = None  # the burst of the key None
         self._heap: list[tuple[float, int, Hashable]] = []
         self._order = count()
+        self._lost = 0  # superseded items that no note tells of yet
         self.ready: deque[Any] = deque()
         self.notes: list[Note] | None = [] if notes else None
 
@@ -92,37 +97,35 @@ class DebounceState:
                 self._plain = burst
             heappush(self._heap, (now + self._wait, next(self._order), extra))
             return self._begin(burst, item, now)
-        if not self._trailing and self._max_wait and now >= burst.base + self._max_wait:
+        longest = self._max_wait
+        if not self._trailing and longest and now >= burst.base + longest - _INSTANT:
             return self._begin(burst, item, now)
         edge = self._edge(burst)
-        if now > edge:
+        if now > edge + _INSTANT:
             # Its timer is late, or the subscriber busy: what was due comes before this.
             act = self._emit(burst)
-            if now > burst.last + self._wait:
+            if now > burst.last + self._late:
                 return self._begin(burst, item, now)
             burst.base = edge
         else:
             act = 0
         burst.last = now
+        if not self._trailing or burst.pending is not NOTHING:
+            self._lost += 1
         if self._trailing:
-            if burst.pending is not NOTHING:
-                self._superseded()
             burst.pending = item
-        else:
-            self._superseded()
         return act
 
     def absorb(self, item: Any, now: float) -> bool:
         """Take an item that only goes on with the burst that has no key."""
         burst = self._plain
-        if burst is None or burst.pending is NOTHING or now > burst.last + self._wait:
+        if burst is None or burst.pending is NOTHING or now > burst.last + self._late:
             return False
-        if self._max_wait is not None and now > burst.base + self._max_wait:
+        if self._max_wait is not None and now > burst.base + self._max_wait + _INSTANT:
             return False
         burst.last = now
         burst.pending = item
-        if self.notes is not None:
-            self._superseded()
+        self._lost += 1
         return True
 
     def retry_at(self, extra: Any) -> float | None:
@@ -141,6 +144,7 @@ class DebounceState:
                 heapreplace(heap, (edge, order, key))
                 continue
             self._emit(burst)
+            self._tell()
             if end <= now:
                 heappop(heap)
                 del self._bursts[key]
@@ -153,6 +157,7 @@ class DebounceState:
         """The source ended: pending items come out, the longest waiting first."""
         for burst in sorted(self._bursts.values(), key=lambda burst: burst.last):
             self._emit(burst)
+        self._tell()
         self._bursts.clear()
         self._plain = None
         self._heap.clear()
@@ -160,6 +165,7 @@ class DebounceState:
     def clear(self) -> int:
         """Drop everything."""
         held = self.held
+        self._tell()
         self._bursts.clear()
         self._plain = None
         self._heap.clear()
@@ -175,6 +181,7 @@ class DebounceState:
 
     def _begin(self, burst: _Burst, item: Any, now: float) -> int:
         burst.last = burst.base = now
+        self._tell()
         if self._leading:
             self.ready.append(item)
         else:
@@ -188,9 +195,11 @@ class DebounceState:
         burst.pending = NOTHING
         return 1
 
-    def _superseded(self) -> None:
-        if self.notes is not None:
-            self.notes.append(("rxpool.dropped", 1, "{item}", {"policy": "superseded"}))
+    def _tell(self) -> None:
+        """Note the superseded items since the last time, all in one."""
+        lost, self._lost = self._lost, 0
+        if lost and self.notes is not None:
+            self.notes.append(("rxpool.dropped", lost, "{item}", {"policy": "superseded"}))
 
 
 def debounce(
@@ -229,7 +238,8 @@ def debounce(
         leading: Emit the first item of a burst.
         trailing: Emit the last item of a burst.
         key: Gives each item a key; every key has bursts of its own.
-        monitor: Takes ``rxpool.dropped`` events, policy ``superseded`` or ``dispose``.
+        monitor: Takes ``rxpool.dropped`` events, policy ``superseded`` or ``dispose``; one
+            event for all the superseded items since the last edge.
         scheduler: The clock; by default the subscriber's, else the shared `TimerScheduler`.
 
     Raises:
@@ -239,22 +249,20 @@ def debounce(
     """
     pause = checks.duration("wait", wait)
     longest = None if max_wait is None else checks.duration("max_wait", max_wait)
-    for name, flag in (("leading", leading), ("trailing", trailing)):
-        if not isinstance(flag, bool):
-            raise InvalidArgumentType(f"{name} must be True or False, got {flag!r}")
-    if not (leading or trailing):
+    first, last = checks.flag("leading", leading), checks.flag("trailing", trailing)
+    if not (first or last):
         raise InvalidArgument(f"debounce would emit nothing with {leading=}, {trailing=}")
     key_of = None if key is None else checks.call("key", key)
 
     def measure(item: _T) -> Hashable:
         assert key_of is not None
-        group = key_of(item)
+        group: Hashable = key_of(item)
         hash(group)  # an unhashable key is the key function's error
         return group
 
     return operator(
         "debounce",
-        lambda notes: DebounceState(pause, longest, leading, trailing, notes),
+        lambda notes: DebounceState(pause, longest, first, last, notes),
         measure=None if key_of is None else measure,
         monitor=monitor,
         scheduler=scheduler,

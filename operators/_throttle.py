@@ -2,8 +2,9 @@
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
+from math import inf
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from reactivex import Observable, abc
@@ -11,7 +12,7 @@ from reactivex import Observable, abc
 from rxpool import _checks as checks
 from rxpool._core.operator import operator
 from rxpool._core.stage import FULL, Note
-from rxpool.errors import InvalidArgumentType, InvalidItem, Overflow, WouldBlock
+from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.events import Monitor
 
 __all__ = ("OVERFLOWS", "OverflowPolicy", "throttle")
@@ -22,27 +23,37 @@ OverflowPolicy: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "erro
 OVERFLOWS = ("block", "drop_oldest", "drop_newest", "error")
 
 _INSTANT = 1e-6  #: seconds; less is rounding, as datetimes count in microseconds
+_TIE = 1e-9  #: seconds; as little as that is rounding of the arithmetic
 _LATENESS = 0.05  #: seconds; so late a timer may be without costing rate
+_FEW_GONE = 64  #: so many dropped heads may lie in the heap before it is rebuilt
 _GRACE = 64  #: admitted items that may wait for a busy subscriber, whatever max_pending is
 
 
 class _Meter(Protocol):
-    def due(self, cost: float, now: float) -> float:
-        """The earliest instant at which an item of *cost* may pass."""
+    def settle(self, now: float) -> None:
+        """An item arrives at *now* and none waits."""
+        ...
 
-    def take(self, cost: float, at: float) -> None:
-        """An item of *cost* passes at *at*."""
+    def due(self, cost: float) -> float:
+        """The earliest instant at which an item of *cost* may pass."""
+        ...
+
+    def take(self, cost: float, at: float, now: float) -> None:
+        """An item of *cost* passes at *now*; *at* is when it was due."""
+        ...
 
     def rested(self) -> float:
         """From when on this is as good as new."""
+        ...
 
 
 class TokenBucket:
     """A bucket, kept as the instant at which it was empty, or would have been.
 
     It holds ``(now - empty) * rate`` tokens, so refill is continuous and exact: taking
-    tokens moves the instant by what they take to refill.  The cap applies when tokens are
-    taken: up to `burst`, or the cost of an item that costs more.
+    tokens moves the instant by what they take to refill.  The cap of `burst` tokens applies
+    when an item finds nothing waiting and when tokens are taken, not while items wait: one
+    that costs more than `burst` gets what it waits for.
     """
 
     __slots__ = ("blocked", "burst", "cooldown", "empty", "interval")
@@ -54,16 +65,22 @@ class TokenBucket:
         self.empty = now - burst * interval
         self.blocked = now
 
-    def due(self, cost: float, now: float) -> float:
+    def settle(self, now: float) -> None:
+        """What came above the cap while nothing waited is lost."""
+        full = now - self.burst * self.interval
+        if self.empty < full:
+            self.empty = full
+
+    def due(self, cost: float) -> float:
         """The earliest instant at which the bucket holds *cost*."""
         return max(self.empty + cost * self.interval, self.blocked)
 
-    def take(self, cost: float, at: float) -> None:
-        """Take *cost* tokens at *at*."""
+    def take(self, cost: float, at: float, now: float) -> None:
+        """Take *cost* tokens at *at*; a cooldown counts from *now*."""
         empty = max(self.empty, at - max(self.burst, cost) * self.interval)
         self.empty = empty + cost * self.interval
         if self.cooldown and at - self.empty < self.interval * (1 - 1e-9):
-            self.blocked = at + self.cooldown
+            self.blocked = now + self.cooldown
 
     def rested(self) -> float:
         """When the bucket is full again."""
@@ -83,11 +100,16 @@ class SlidingLog:
         self.log: deque[tuple[float, float]] = deque()
         self.total = 0.0
 
-    def due(self, cost: float, now: float) -> float:
+    def settle(self, now: float) -> None:
+        """Forget what is older than the window."""
+        log = self.log
+        while log and log[0][0] + self.per <= now + _TIE:
+            self.total -= log.popleft()[1]
+        if not log:
+            self.total = 0.0  # no sum of rounding errors
+
+    def due(self, cost: float) -> float:
         """The earliest instant at which the window has room for *cost*."""
-        if cost > self.rate:
-            raise InvalidItem(f"cost {cost!r} can never pass a strict rate of {self.rate:g}")
-        self._prune(now)
         excess = self.total + cost - self.rate
         due = self.blocked
         for at, spent in self.log:
@@ -97,33 +119,28 @@ class SlidingLog:
             due = max(due, at + self.per)
         return due
 
-    def take(self, cost: float, at: float) -> None:
-        """Note an admission at *at*."""
-        self._prune(at)
-        self.log.append((at, cost))
-        self.total += cost
-        if self.cooldown and self.rate - self.total < 1:
-            self.blocked = at + self.cooldown
+    def take(self, cost: float, at: float, now: float) -> None:
+        """Note an admission at *now*: lateness is never given back here."""
+        self.settle(now)
+        if cost:
+            self.log.append((now, cost))
+            self.total += cost
+        if self.cooldown and self.rate - self.total < 1 - 1e-9:
+            self.blocked = now + self.cooldown
 
     def rested(self) -> float:
         """When the window is empty again."""
         return max(self.log[-1][0] + self.per if self.log else self.blocked, self.blocked)
 
-    def _prune(self, now: float) -> None:
-        log = self.log
-        while log and log[0][0] + self.per <= now:
-            self.total -= log.popleft()[1]
-        if not log:
-            self.total = 0.0  # no sum of rounding errors
-
 
 class _Lane:
     """The items of one key, in order, and what meters them."""
 
-    __slots__ = ("meter", "waiting")
+    __slots__ = ("meter", "sought", "waiting")
 
     def __init__(self, meter: Any) -> None:
         self.meter: _Meter = meter
+        self.sought = False  #: an item waits outside, for room: it counts as waiting
         #: order of arrival, item, cost, time of arrival
         self.waiting: deque[tuple[int, Any, float, float]] = deque()
 
@@ -137,7 +154,9 @@ class ThrottleState:
 
     __slots__ = (
         "_bucket",
+        "_dearest",
         "_direct",
+        "_early",
         "_fill",
         "_heap",
         "_lanes",
@@ -146,7 +165,6 @@ class ThrottleState:
         "_order",
         "_overflow",
         "_resting",
-        "_strict",
         "_waiting",
         "notes",
         "ready",
@@ -170,9 +188,11 @@ class ThrottleState:
             return TokenBucket(per / rate, burst, cooldown, now)
 
         self._make_meter = make_meter
-        self._direct = not strict and not cooldown and not notes
+        # Below one token of burst no item of cost 1 passes as it comes.
+        self._direct = not strict and not cooldown and not notes and burst >= 1
         self._fill = max(burst, 1.0) * per / rate  # seconds to fill a bucket, or for one token
-        self._strict = strict
+        self._dearest = rate if strict else inf
+        self._early = _TIE if strict else _INSTANT  # so early an item may leave
         self._max_pending = max_pending
         self._overflow = overflow
         self._lanes: dict[Hashable, _Lane] = {}
@@ -208,8 +228,11 @@ class ThrottleState:
             key, cost = None, 1.0
         else:
             key, cost = extra
-            if not cost >= 0:
+            if not 0 <= cost < inf:
                 raise InvalidItem(f"the cost of an item must be 0 or more, got {cost!r}")
+            if cost > self._dearest:
+                limit = f"a strict rate of {self._dearest:g}"
+                raise InvalidItem(f"an item of cost {cost!r} can never pass {limit}")
             self._forget(now)
         lane = self._lanes.get(key)
         if lane is None:
@@ -218,27 +241,33 @@ class ThrottleState:
                 self._bucket = lane.meter
             if key is not None:
                 heappush(self._resting, (now, next(self._order), key))
-        waiting = lane.waiting
-        if not waiting and len(self.ready) < _GRACE:
-            meter = lane.meter
-            if meter.due(cost, now) <= (now if self._strict else now + _INSTANT):
-                meter.take(cost, now)
+        waiting, meter = lane.waiting, lane.meter
+        if not waiting:
+            if not lane.sought:
+                meter.settle(now)
+            if meter.due(cost) <= now + self._early and len(self.ready) < _GRACE:
+                meter.take(cost, now, now)
+                lane.sought = False
                 self.ready.append(item)
                 if self.notes is not None:
                     self.notes.append(("rxpool.throttle.wait", 0.0, "s", {}))
                 return 1
+        act = 0
         if len(self._waiting) >= self._max_pending:
             if self._overflow == "block" and not force:
+                lane.sought = True
                 return FULL
-            if not self._make_room(now):
+            if not self._make_room():
                 return 0
+            act = 1  # another item may be the next to leave now
+        lane.sought = False
         order = next(self._order)
         self._waiting[order] = lane
         waiting.append((order, item, cost, now))
-        if len(waiting) > 1:
-            return 0
-        heappush(self._heap, (lane.meter.due(cost, now), order, lane))
-        return 1
+        if len(waiting) == 1:
+            self._push_head(lane)
+            act = 1
+        return act
 
     def admit(self, now: float) -> bool:
         """Whether an item without key and cost passes as it comes; if so it has passed."""
@@ -256,28 +285,26 @@ class ThrottleState:
 
     def retry_at(self, extra: Any) -> float | None:
         """When an item that may not wait inside could pass."""
-        if self._max_pending:
-            return None
+        if self._max_pending or len(self.ready) >= _GRACE:
+            return None  # room comes with the timer or the subscriber
         key, cost = extra or (None, 1.0)
         lane = self._lanes.get(key)
-        return 0.0 if lane is None else lane.meter.due(cost, 0.0)
+        return 0.0 if lane is None else lane.meter.due(cost)
 
     def expire(self, now: float) -> None:
         """Admit what is due."""
         while (due := self.due) is not None:
-            if due > (now if self._strict else now + _INSTANT):
+            if due > now + self._early:
                 return
             _, order, lane = heappop(self._heap)
             del self._waiting[order]
             _, item, cost, since = lane.waiting.popleft()
-            # The admission counts from when it was due: what a late timer costs is given
-            # back.  A strict window counts from when the item really passes.
-            at = now if self._strict else max(due, now - _LATENESS)
-            lane.meter.take(cost, at)
+            # Tokens count from when the item was due: what a late timer costs is given back.
+            lane.meter.take(cost, max(due, now - _LATENESS), now)
             self.ready.append(item)
             if self.notes is not None:
                 self.notes.append(("rxpool.throttle.wait", now - since, "s", {}))
-            self._push_head(lane, now)
+            self._push_head(lane)
 
     def finish(self, now: float) -> None:
         """The source ended: what waits still leaves at its time."""
@@ -294,12 +321,12 @@ class ThrottleState:
         self.ready.clear()
         return held
 
-    def _push_head(self, lane: _Lane, now: float) -> None:
+    def _push_head(self, lane: _Lane) -> None:
         if lane.waiting:
             order, _, cost, _ = lane.waiting[0]
-            heappush(self._heap, (lane.meter.due(cost, now), order, lane))
+            heappush(self._heap, (lane.meter.due(cost), order, lane))
 
-    def _make_room(self, now: float) -> bool:
+    def _make_room(self) -> bool:
         """What the policy does when too many items wait; whether there is room then."""
         limit = f"throttle: more than max_pending={self._max_pending} items wait"
         if self._overflow == "error":
@@ -312,7 +339,10 @@ class ThrottleState:
             return False
         _, lane = self._waiting.popitem(last=False)
         lane.waiting.popleft()
-        self._push_head(lane, now)
+        if len(self._heap) > _FEW_GONE + 2 * len(self._lanes):
+            self._heap = [entry for entry in self._heap if entry[1] in self._waiting]
+            heapify(self._heap)
+        self._push_head(lane)
         return True
 
     def _forget(self, now: float) -> None:
@@ -324,8 +354,8 @@ class ThrottleState:
             rested = lane.meter.rested()
             if lane.waiting:
                 _, _, cost, _ = lane.waiting[-1]
-                rested = max(rested, lane.meter.due(cost, now)) + 1e-3
-            if rested <= now and not lane.waiting:
+                rested = max(rested, lane.meter.due(cost)) + 1e-3
+            if rested <= now and not lane.waiting and not lane.sought:
                 del self._lanes[key]
             else:
                 heappush(resting, (max(rested, now + 1e-3), order, key))
@@ -396,8 +426,11 @@ def throttle(
     pause = checks.duration("cooldown", cooldown)
     limit = checks.count("max_pending", max_pending)
     policy = checks.one_of("overflow", overflow, OVERFLOWS)
-    if not isinstance(strict, bool):
-        raise InvalidArgumentType(f"strict must be True or False, got {strict!r}")
+    exact = checks.flag("strict", strict)
+    if exact and cost is None and tempo < 1:
+        raise InvalidArgument(
+            f"strict with a rate below 1 lets nothing pass, got {rate=}; use a longer per"
+        )
     cost_of = None if cost is None else checks.call("cost", cost)
     key_of = None if key is None else checks.call("key", key)
 
@@ -412,7 +445,7 @@ def throttle(
             per=window,
             burst=depth,
             cooldown=pause,
-            strict=strict,
+            strict=exact,
             max_pending=limit,
             overflow=policy,
             notes=notes,

@@ -5,9 +5,11 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeAlias
 
+from reactivex import abc
+
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 
-__all__ = ("Seconds", "call", "count", "duration", "number", "one_of")
+__all__ = ("Seconds", "call", "count", "duration", "flag", "number", "one_of", "sink", "timing")
 
 Seconds: TypeAlias = float | timedelta
 
@@ -19,9 +21,13 @@ def number(
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidArgumentType(f"{name} must be {what}, got {value!r}")
     limit = f"greater than {least:g}" if above else f"{least:g} or more"
-    if not math.isfinite(value) or value < least or (above and value == least):
+    try:
+        given = float(value)
+    except OverflowError:  # a whole number too large for a float
+        given = math.inf
+    if not math.isfinite(given) or given < least or (above and given == least):
         raise InvalidArgument(f"{name} must be finite and {limit}, got {value!r}")
-    return float(value)
+    return given
 
 
 def duration(name: str, value: Any, *, above: bool = False) -> float:
@@ -47,6 +53,25 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise InvalidArgument(f"{name} must be one of {', '.join(choices)}, got {value!r}")
     return value
+
+
+def flag(name: str, value: Any) -> bool:
+    """True or False, nothing that only counts as such."""
+    if not isinstance(value, bool):
+        raise InvalidArgumentType(f"{name} must be True or False, got {value!r}")
+    return value
+
+
+def sink(name: str, value: Any) -> None:
+    """None, something that can be called, or something with ``on_next``."""
+    if value is not None and not callable(getattr(value, "on_next", value)):
+        raise InvalidArgumentType(f"{name} must be callable or have on_next, got {value!r}")
+
+
+def timing(name: str, value: Any) -> None:
+    """None or a reactivex scheduler."""
+    if value is not None and not isinstance(value, abc.SchedulerBase):
+        raise InvalidArgumentType(f"{name} must be a reactivex scheduler, got {value!r}")
 
 
 def call(name: str, value: Any) -> Callable[..., Any]:

@@ -7,6 +7,7 @@ WARNING are silent and the others reach standard error, as with any library.
 import logging
 import sys
 import threading
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
@@ -14,7 +15,9 @@ import structlog
 __all__ = ("log", "report_uncaught")
 
 
-def _hand_over(_: Any, __: str, event: dict[str, Any]) -> tuple[tuple[str], dict[str, Any]]:
+def _hand_over(
+    _: Any, __: str, event: MutableMapping[str, Any]
+) -> tuple[tuple[str], dict[str, Any]]:
     """Turn an event into the arguments of a stdlib logging call."""
     exc_info = event.pop("exc_info", None)
     text = event.pop("event")

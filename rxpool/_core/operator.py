@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
+from rxpool import _checks as checks
 from rxpool._core.stage import Stage, StageState
 from rxpool.events import Monitor
 from rxpool.timing import Clock
@@ -13,7 +14,6 @@ from rxpool.timing import Clock
 __all__ = ("Attach", "operator")
 
 _T = TypeVar("_T")
-_R = TypeVar("_R")
 
 #: subscribes a stage to something beside its source
 Attach = Callable[[Any, Any, abc.SchedulerBase | None], abc.DisposableBase]
@@ -38,21 +38,32 @@ def operator(
         monitor: Takes the measurements.
         scheduler: The clock; None means the subscriber's.
         attach: Subscribes to something beside the source.
+
+    Raises:
+        InvalidArgument: If `monitor` or `scheduler` is of the wrong type.
     """
 
-    def bind(source: Observable[_T]) -> Observable[_R]:
+    checks.sink("monitor", monitor)
+    checks.timing("scheduler", scheduler)
+
+    def bind(source: Observable[_T]) -> Observable[Any]:
         def subscribe(
-            observer: abc.ObserverBase[_R], default: abc.SchedulerBase | None = None
+            observer: abc.ObserverBase[Any], default: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             state = make_state(monitor is not None)
             clock = Clock.of(scheduler, default)
-            stage: Stage[_T, _R] = Stage(name, state, observer, clock, monitor)
-            beside = None if attach is None else attach(stage, state, default)
-            upstream = source.subscribe(
-                _entry(stage, state, measure), stage.fail, stage.complete, scheduler=default
-            )
+            stage: Stage[_T, Any] = Stage(name, state, observer, clock, monitor)
+            # The stage lets go of all of it, whatever ends it and from whichever thread.
+            upstream = CompositeDisposable()
             subscription = stage.connect(upstream)
-            return subscription if beside is None else CompositeDisposable(subscription, beside)
+            if attach is not None:
+                upstream.add(attach(stage, state, default))
+            if not upstream.is_disposed:
+                on_next = _entry(stage, state, measure)
+                upstream.add(
+                    source.subscribe(on_next, stage.fail, stage.complete, scheduler=default)
+                )
+            return subscription
 
         return Observable(subscribe)
 

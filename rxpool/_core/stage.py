@@ -42,16 +42,19 @@ class StageState(Protocol[_T_contra]):
     @property
     def due(self) -> float | None:
         """When `expire` has something to do, or None; may only be too early."""
+        ...
 
     @property
     def held(self) -> int:
         """How many items are inside, those in `ready` included."""
+        ...
 
     def offer(self, item: _T_contra, now: float, extra: Any, force: bool = False) -> int:
         """Take an item: 0 nothing to do, 1 look at `ready` and `due`, `FULL` not taken.
 
         With *force* it must be taken.  An error ends the stream by the rule of the end.
         """
+        ...
 
     def retry_at(self, extra: Any) -> float | None:
         """When an item that was answered `FULL` should be offered again, at the latest."""
@@ -64,6 +67,7 @@ class StageState(Protocol[_T_contra]):
 
     def clear(self) -> int:
         """Drop everything; answer how many items that were."""
+        ...
 
 
 def can_wait(clock: Clock | None = None) -> bool:
@@ -95,8 +99,8 @@ class Stage(Generic[_T, _R]):
         "_observer",
         "_offer",
         "_owner",
-        "_ready",
         "_rang",
+        "_ready",
         "_room",
         "_state",
         "_timer",
@@ -116,7 +120,8 @@ class Stage(Generic[_T, _R]):
         self._state = state
         self._observer = observer
         self._clock = clock
-        self._monitor = None if monitor is None else getattr(monitor, "on_next", monitor)
+        sink: Any = getattr(monitor, "on_next", monitor)
+        self._monitor: Callable[[MetricEvent], object] | None = sink
         self._lock = RLock()
         self._room = Condition(self._lock)
         self._upstream = SingleAssignmentDisposable()
@@ -154,10 +159,13 @@ class Stage(Generic[_T, _R]):
 
         return on_next
 
+    # `passing` hands items on as they are: _R is _T there.
     def passing(self, admit: Callable[[float], bool]) -> Callable[[_T], None]:
         """Like `put`, for a state that lets most items through as they come."""
         acquire, release = self._lock.acquire, self._lock.release
-        now, put, deliver = self._now, self.put, self._observer.on_next
+        now, put = self._now, self.put
+        observer: abc.ObserverBase[Any] = self._observer
+        deliver = observer.on_next
 
         def on_next(item: _T) -> None:
             try:
@@ -196,9 +204,9 @@ class Stage(Generic[_T, _R]):
                 return
             try:
                 act = self._offer(item, self._now(), extra)
-                if not act:
-                    return
-                if act < 0 and not self._wait_for_room(item, extra):
+                if act < 0:
+                    act = self._wait_for_room(item, extra)
+                if not act and not self._state.notes:
                     return
             except Exception as error:
                 self._set_end(error)
@@ -229,8 +237,10 @@ class Stage(Generic[_T, _R]):
         with self._lock:
             dropped = self._shut()
         self._release()
+        if self._state.notes:
+            self._report()
         if dropped:
-            self._note(("rxpool.dropped", dropped, "{item}", {"policy": "dispose"}))
+            self._note_dropped(dropped)
 
     # -- delivery -------------------------------------------------------------------
 
@@ -334,18 +344,18 @@ class Stage(Generic[_T, _R]):
 
     # -- waiting --------------------------------------------------------------------
 
-    def _wait_for_room(self, item: _T, extra: Any) -> bool:
+    def _wait_for_room(self, item: _T, extra: Any) -> int:
         """Offer *item* again until it is taken, or the stream ends.  The lock is held."""
         if self._owner == get_ident():
             # The subscriber pushes while it is being given a value: it cannot wait for
             # itself.  A state that has a bound of its own for this raises.
-            return bool(self._offer(item, self._now(), extra, True))
+            return self._offer(item, self._now(), extra, True)
         if not can_wait(self._clock):
             raise WouldBlock(
                 f"{self._name}: the subscriber is slower than the source, and this thread "
-                "cannot wait (virtual time, or a running event loop); use overflow='drop_oldest' "
-                "or 'drop_newest' where there is such an option, a larger max_pending, or a "
-                "source that reads on demand such as pool.pull"
+                "cannot wait (virtual time, or a running event loop); use overflow="
+                "'drop_oldest' or 'drop_newest' where there is such an option, a larger "
+                "max_pending, or a source that reads on demand such as pool.pull"
             )
         while not self._closed:
             retry = self._state.retry_at(extra)
@@ -359,8 +369,10 @@ class Stage(Generic[_T, _R]):
                 break
             act = self._offer(item, self._now(), extra)
             if act >= 0:
-                return bool(act)
-        return False
+                return act
+        if self._state.notes is not None:
+            self._state.notes.append(("rxpool.dropped", 1, "{item}", {"policy": "closed"}))
+        return 0
 
     # -- the timer ------------------------------------------------------------------
 
@@ -387,9 +399,14 @@ class Stage(Generic[_T, _R]):
         except Exception as error:
             # Without a timer what is held would stay for ever.
             with self._lock:
+                if self._timer is not timer:
+                    return
                 self._end, self._closed = (error,), True
-                self._state.clear()
+                dropped = self._state.clear()
+                self._room.notify_all()
                 value = self._claim()
+            if dropped:
+                self._note_dropped(dropped)
             self._proceed(value, None)
 
     def _ring(self, timer: object, now: float) -> None:
@@ -401,6 +418,8 @@ class Stage(Generic[_T, _R]):
                 self._rang = self._left = True
                 return
             self._state.expire(now)
+            if self._waiting:
+                self._room.notify_all()
             value = self._claim()
             due = self._alarm_due() if value is NOTHING else None
         try:
@@ -417,6 +436,9 @@ class Stage(Generic[_T, _R]):
             notes, self._state.notes = self._state.notes, []
         for note in notes or ():
             self._note(note)
+
+    def _note_dropped(self, count: int) -> None:
+        self._note(("rxpool.dropped", count, "{item}", {"policy": "dispose"}))
 
     def _note(self, note: Note) -> None:
         if self._monitor is None:

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -20,7 +21,7 @@ __all__ = ("TimerScheduler",)
 
 _TState = TypeVar("_TState")
 
-_LONGEST_WAIT = 3600.0  #: seconds; `Condition.wait` refuses very long waits
+_LONGEST_WAIT = 10.0  #: seconds after which a cancelled timer is waited for no more
 _LINGER = 1.0  #: seconds an unused thread stays
 _FEW_DEAD = 32  #: so many cancelled timers may lie in the heap before it is rebuilt
 
@@ -66,6 +67,7 @@ class TimerScheduler(PeriodicScheduler):
 
     def __init__(self) -> None:
         super().__init__()
+        self._heap: list[_Timer] = []
         self._reset()
         TimerScheduler._all.add(self)
 
@@ -76,7 +78,9 @@ class TimerScheduler(PeriodicScheduler):
         self._lock = lock
         self._changed = threading.Condition(lock)  # the earliest due time changed
         self._standby = threading.Condition(lock)  # somebody else must watch
-        self._heap: list[_Timer] = []
+        for timer in self._heap:
+            timer.action = None  # set before a fork: nobody will run it
+        self._heap = []
         self._order = count()
         self._dead = 0
         self._threads = 0
@@ -111,7 +115,11 @@ class TimerScheduler(PeriodicScheduler):
             timer = _Timer(self, due, next(self._order), action)
             heappush(self._heap, timer)
             if not self._watched:
-                self._summon()
+                try:
+                    self._summon()
+                except BaseException:
+                    timer.dispose()
+                    raise
             elif self._heap[0] is timer:
                 self._changed.notify()
             return timer
@@ -209,7 +217,9 @@ class TimerScheduler(PeriodicScheduler):
             if action is None:
                 self._threads -= 1
             elif len(self._heap) > self._dead:
-                self._summon()
+                # If no thread can be started this one goes on watching after the action.
+                with suppress(RuntimeError):
+                    self._summon()
             return action
 
     def _watch(self) -> Callable[[], object] | None:
