@@ -1,0 +1,66 @@
+"""`Broadcast`: a hot observable whose subscribers cannot harm one another."""
+
+from typing import Generic, TypeVar
+
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
+
+from rxpool._log import log
+
+__all__ = ("Broadcast",)
+
+_T = TypeVar("_T")
+
+
+class Broadcast(Observable[_T], Generic[_T]):
+    """Gives each value to all who are subscribed.
+
+    Unlike with a Subject, a subscriber that raises is logged, let go, and keeps neither
+    the others nor the sender from going on.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+        self._observers: tuple[abc.ObserverBase[_T], ...] = ()
+        self._completed = False
+
+    def _subscribe_core(
+        self,
+        observer: abc.ObserverBase[_T],
+        scheduler: abc.SchedulerBase | None = None,
+    ) -> abc.DisposableBase:
+        with self.lock:
+            if not self._completed:
+                self._observers += (observer,)
+                return Disposable(lambda: self._remove(observer))
+        observer.on_completed()
+        return Disposable()
+
+    def _remove(self, observer: abc.ObserverBase[_T]) -> None:
+        with self.lock:
+            self._observers = tuple(o for o in self._observers if o is not observer)
+
+    @property
+    def heard(self) -> bool:
+        """Whether anybody is subscribed."""
+        return bool(self._observers)
+
+    def send(self, value: _T) -> None:
+        """Give *value* to the subscribers, on this thread."""
+        for observer in self._observers:
+            try:
+                observer.on_next(value)
+            except Exception as error:
+                self._remove(observer)
+                log.error("a subscriber raised", stream=self._name, exc_info=error)
+
+    def complete(self) -> None:
+        """End the stream; whoever subscribes later is told so."""
+        with self.lock:
+            observers, self._observers, self._completed = self._observers, (), True
+        for observer in observers:
+            try:
+                observer.on_completed()
+            except Exception as error:
+                log.error("a subscriber raised", stream=self._name, exc_info=error)

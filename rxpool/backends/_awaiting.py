@@ -1,0 +1,30 @@
+"""Runs coroutines on a thread that has no event loop: one loop per thread, kept."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable
+from typing import Any
+
+__all__ = ("close_loop", "run_here")
+
+_local = threading.local()
+
+
+async def _wait_for(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def run_here(awaitable: Awaitable[Any]) -> Any:
+    """Run *awaitable* to its end on this thread's own event loop."""
+    runner: asyncio.Runner | None = getattr(_local, "runner", None)
+    if runner is None:
+        runner = _local.runner = asyncio.Runner()
+    return runner.run(_wait_for(awaitable))
+
+
+def close_loop() -> None:
+    """Close this thread's event loop, if it has one."""
+    runner: asyncio.Runner | None = getattr(_local, "runner", None)
+    if runner is not None:
+        _local.runner = None
+        runner.close()

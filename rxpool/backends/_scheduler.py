@@ -1,0 +1,95 @@
+"""A reactivex scheduler as the place where work runs, virtual time included."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from reactivex import abc
+
+from rxpool.backends._awaiting import run_here
+from rxpool.backends._base import Done, Perform
+from rxpool.timing import Clock
+
+__all__ = ("SchedulerBackend",)
+
+
+class SchedulerBackend:
+    """N slots on a scheduler.
+
+    A job whose function returns an Observable keeps its slot until that ends, so durations
+    are those of the scheduler.  In virtual time one action runs all jobs of an instant.
+    """
+
+    keeps_slot = True
+
+    def __init__(self, scheduler: abc.SchedulerBase) -> None:
+        self.scheduler: abc.SchedulerBase | None = scheduler
+        self.clock = Clock(scheduler)
+        self._target = scheduler
+        self._jobs: deque[Any] = deque()
+        self._pumping = False
+
+    def bind(self, perform: Perform, slots: int) -> None:
+        """Run jobs with *perform*."""
+        self._perform = perform
+
+    def start(self, jobs: Sequence[Any]) -> None:
+        """Schedule the jobs for this instant."""
+        if not self.clock.virtual:
+            for job in jobs:
+                self._target.schedule(self._run, job)
+            return
+        self._jobs.extend(jobs)
+        if not self._pumping:
+            self._pumping = True
+            self._target.schedule(self._pump)
+
+    def _run(self, _: abc.SchedulerBase, job: Any = None) -> None:
+        job = self._perform(job)
+        if job is not None:
+            self._target.schedule(self._run, job)  # others on the scheduler get their turn
+
+    def _pump(self, _: abc.SchedulerBase, __: Any = None) -> None:
+        try:
+            while self._jobs:
+                job = self._perform(self._jobs.popleft())
+                if job is not None:
+                    self._jobs.append(job)
+        finally:
+            self._pumping = False
+
+    def run_awaitable(self, awaitable: Awaitable[Any], done: Done) -> Callable[[], object] | None:
+        """On a running event loop as a task of it, else on a loop of this thread's own."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        if loop is None:
+            try:
+                value = run_here(awaitable)
+            except BaseException as error:
+                done(None, error)
+            else:
+                done(value, None)
+            return None
+        task = asyncio.ensure_future(awaitable, loop=loop)
+
+        def finished(ended: "asyncio.Future[Any]") -> None:
+            if ended.cancelled():
+                done(None, asyncio.CancelledError())
+            else:
+                error = ended.exception()
+                done(None if error is not None else ended.result(), error)
+
+        task.add_done_callback(finished)
+        return task.cancel
+
+    def abandon(self, jobs: Sequence[Any]) -> None:
+        """Nothing beyond what the pool does: dispose and cancel what the job returned."""
+
+    def resize(self, slots: int) -> None:
+        """The pool counts the slots."""
+
+    def stop(self, wait: float | None) -> None:
+        """Nothing to end: the scheduler is the user's."""

@@ -1,0 +1,178 @@
+"""Threads: started when they are needed, kept until the pool ends, replaced if they hang."""
+
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from time import monotonic
+from typing import Any
+
+from reactivex import abc
+
+from rxpool._log import report_uncaught
+from rxpool.backends._awaiting import close_loop, run_here
+from rxpool.backends._base import Done, Perform
+from rxpool.timing import Clock, TimerScheduler
+
+__all__ = ("ThreadBackend",)
+
+
+class _Worker:
+    """A thread, the job it runs and the gate it waits at while it has none."""
+
+    __slots__ = ("abandoned", "gate", "job", "thread")
+
+    def __init__(self, job: Any) -> None:
+        self.job = job
+        self.gate = threading.Lock()
+        self.gate.acquire()
+        self.abandoned = False
+        self.thread: threading.Thread | None = None
+
+
+class ThreadBackend:
+    """N threads.
+
+    A thread cannot be killed.  When its job is abandoned the thread no longer counts, so
+    another may take its place; if it comes back it joins again or, if it has been replaced,
+    ends.
+
+    ``_lock`` guards every field; nothing foreign is called under it.  Idle workers are used
+    last in, first out: with little to do few of them wake up.
+    """
+
+    scheduler: abc.SchedulerBase | None = None
+    keeps_slot = False
+
+    def __init__(self, name: str = "rxpool") -> None:
+        self.clock = Clock(TimerScheduler.singleton())
+        self._name = name
+        self._lock = threading.Lock()
+        self._idle: list[_Worker] = []
+        self._mail: deque[Any] = deque()  # jobs for workers that are about to be idle
+        self._workers: dict[int, _Worker] = {}  # by thread
+        self._usable = 0  # workers that are not abandoned
+        self._started = 0
+        self._stopping = False
+        self._slots = 0
+
+    @property
+    def abandoned(self) -> int:
+        """How many threads still run work that nobody waits for."""
+        with self._lock:
+            return len(self._workers) - self._usable
+
+    def bind(self, perform: Perform, slots: int) -> None:
+        """Run jobs with *perform*, on at most *slots* threads."""
+        self._perform = perform
+        self._slots = slots
+
+    def start(self, jobs: Sequence[Any]) -> None:
+        """Give each job to an idle thread, a new one, or the next that has nothing to do."""
+        with self._lock:
+            for job in jobs:
+                if self._idle:
+                    worker = self._idle.pop()
+                    worker.job = job
+                    worker.gate.release()
+                elif self._usable < self._slots:
+                    self._hire(job)
+                else:
+                    self._mail.append(job)
+
+    def run_awaitable(self, awaitable: Awaitable[Any], done: Done) -> Callable[[], object] | None:
+        """Run it on the event loop of this thread; the thread is busy meanwhile."""
+        try:
+            value = run_here(awaitable)
+        except BaseException as error:
+            done(None, error)
+        else:
+            done(value, None)
+        return None
+
+    def abandon(self, jobs: Sequence[Any]) -> None:
+        """Stop counting the threads that run *jobs*."""
+        with self._lock:
+            for worker in self._workers.values():
+                if not worker.abandoned and any(worker.job is job for job in jobs):
+                    worker.abandoned = True
+                    self._usable -= 1
+            while self._mail and self._usable < self._slots:
+                self._hire(self._mail.popleft())
+
+    def resize(self, slots: int) -> None:
+        """Idle threads beyond the new number end now, the others when they are idle."""
+        with self._lock:
+            self._slots = slots
+            while self._idle and self._usable > slots:
+                worker = self._idle.pop()
+                worker.job = None
+                self._usable -= 1
+                worker.abandoned = True
+                worker.gate.release()
+
+    def stop(self, wait: float | None) -> None:
+        """End the idle threads, and each other one when its job is done."""
+        with self._lock:
+            self._stopping = True
+            for worker in self._idle:
+                worker.job = None
+                worker.gate.release()
+            self._idle.clear()
+            threads = [w.thread for w in self._workers.values() if not w.abandoned]
+        deadline = None if wait is None else monotonic() + wait
+        for thread in threads:
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    def _hire(self, job: Any) -> None:
+        """Start a thread with *job*.  The lock is held."""
+        worker = _Worker(job)
+        name = f"{self._name}-{self._started}"
+        worker.thread = threading.Thread(
+            target=self._work, args=(worker,), name=name, daemon=True
+        )
+        worker.thread.start()
+        self._started += 1
+        self._usable += 1
+        assert worker.thread.ident is not None
+        self._workers[worker.thread.ident] = worker
+
+    def _work(self, worker: _Worker) -> None:
+        perform = self._perform
+        try:
+            job = worker.job
+            while job is not None:
+                try:
+                    while job is not None:
+                        worker.job = job
+                        job = perform(job)
+                except BaseException as error:
+                    # `perform` takes care of all errors of users; this one is ours.
+                    report_uncaught(worker.thread.name if worker.thread else "worker", error)
+                job = self._rest(worker)
+        finally:
+            close_loop()
+
+    def _rest(self, worker: _Worker) -> Any:
+        """Wait for a job; None ends the thread."""
+        with self._lock:
+            worker.job = None
+            if worker.abandoned and self._usable < self._slots and not self._stopping:
+                worker.abandoned = False
+                self._usable += 1
+            if self._mail and not worker.abandoned:
+                return self._mail.popleft()
+            if self._stopping or worker.abandoned or self._usable > self._slots:
+                return self._leave(worker)
+            self._idle.append(worker)
+        worker.gate.acquire()
+        if worker.job is None:
+            with self._lock:
+                return self._leave(worker)
+        return worker.job
+
+    def _leave(self, worker: _Worker) -> None:
+        self._workers.pop(threading.get_ident(), None)
+        if not worker.abandoned:
+            worker.abandoned = True
+            self._usable -= 1

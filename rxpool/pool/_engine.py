@@ -1,0 +1,436 @@
+"""`Engine`: the ledger of a pool bound to a lock, a backend and its flows."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from reactivex import abc
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxpool._core.broadcast import Broadcast
+from rxpool._core.stage import can_wait
+from rxpool._log import log
+from rxpool.backends import Backend
+from rxpool.errors import PoolClosed, WouldBlock
+from rxpool.pool._ledger import FlowLedger, Ledger, Task
+from rxpool.pool._report import Counts
+
+__all__ = ("NO_VALUE", "Binding", "Engine")
+
+NO_VALUE: Final[Any] = object()  #: the value of a task whose results went out one by one
+_PENDING: Final[Any] = object()  #: the task goes on after its function has returned
+_DEEPEST: Final = 100  #: tasks that one thread may run inside one another
+
+#: What is to be done once the lock is released: tasks to start, producers to wake.
+_Chores = tuple[Sequence[Task], Sequence[Callable[[], object]]]
+
+
+class Binding(Protocol):
+    """What takes the results of a flow: a subscription, calls of `submit`, an iterator."""
+
+    ledger: FlowLedger
+    fn: Callable[[Any], Any]
+    collects: bool  # whether the results of an Observable are one list
+
+    def claim(self) -> Any:
+        """What to deliver now, or None.  The engine's lock is held."""
+
+    def again(self) -> Any:
+        """What to deliver after the last, or None.  The engine's lock is held."""
+
+    def send(self, entry: Any) -> None:
+        """Deliver; the lock is not held."""
+
+    def terminate(self, reason: str) -> None:
+        """Settle everything now, as cancelled."""
+
+
+class _Here(threading.local):
+    """The tasks that this thread is busy with, innermost last."""
+
+    def __init__(self) -> None:
+        self.stack: list[Task] = []
+
+
+_here = _Here()
+
+
+class Engine:
+    """Runs tasks and hands their ends to the bindings.
+
+    ``lock`` guards the ledger, the flows' ledgers and the bindings' own fields.  It is
+    re-entrant for finalisers only.  It is not held while anything foreign runs: functions,
+    subscribers, sources, schedulers; nor while the backend takes its own.
+    """
+
+    def __init__(self, name: str, slots: int, backend: Backend) -> None:
+        self.name = name
+        self.backend = backend
+        self.clock = backend.clock
+        self.now = backend.clock.now
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)  # a flow ended
+        self.ledger = Ledger(slots)
+        self.flows: dict[Any, None] = {}  # bindings, oldest first
+        self.past = Counts()  # of flows that ended
+        self.faults: Broadcast[BaseException] = Broadcast("faults")
+        self.when_quiet: Callable[[], object] | None = None  # after the last flow
+        self.closing = False
+        self.terminated = False
+        self._acquire, self._release = self.lock.acquire, self.lock.release
+        self._parked: dict[FlowLedger, list[Callable[[], object]]] = {}
+        self._errands: list[Callable[[], object]] = []
+        self._special: dict[type, bool] = {}
+        backend.bind(self._perform_job, slots)
+
+    # -- flows ------------------------------------------------------------------------
+
+    def open(self, binding: Any) -> None:
+        """Take a flow in; refused when the pool is closing."""
+        with self.lock:
+            if self.closing:
+                raise PoolClosed(f"pool {self.name!r} is closed")
+            self.flows[binding] = None
+        if self.backend.keeps_slot:
+            self._lend()
+
+    def forget(self, binding: Any) -> None:
+        """A flow ended."""
+        with self.lock:
+            if self.flows.pop(binding, self) is None:
+                self.past.add(binding.ledger)
+            self._parked_to_errands(binding.ledger)
+            self.changed.notify_all()
+            if self.when_quiet is not None and not self.flows:
+                self._errands.append(self.when_quiet)
+                self.when_quiet = None
+            chores = self.chores()
+        self.carry_out(chores)
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Publish an error that belongs to no item."""
+        log.error("uncaught exception", pool=self.name, where=where, exc_info=error)
+        self.faults.send(error)
+
+    # -- tasks ------------------------------------------------------------------------
+
+    def accept(self, flow: FlowLedger, task: Task) -> int:
+        """See `Ledger.accept`; the caller starts a STARTED task with `start`."""
+        return self.ledger.accept(flow, task)
+
+    def start(self, tasks: Sequence[Task]) -> None:
+        """Run tasks that hold slots."""
+        try:
+            self.backend.start(tasks)
+        except BaseException as error:
+            for task in tasks:
+                self.end_later(task, None, error)
+
+    def _perform_job(self, task: Task) -> Task | None:
+        return self.perform(task, _here.stack)
+
+    def perform(self, task: Task, stack: list[Task]) -> Task | None:
+        """Run a task on this thread; answers the next one for its slot."""
+        stack.append(task)
+        try:
+            task.started = self.now()
+            value = error = None
+            try:
+                value = task.flow.binding.fn(task.item)
+                kind = type(value)
+                special = self._special.get(kind)
+                if special is None:
+                    special = self._classify(kind)
+                if special:
+                    value, error = self._follow(task, value)
+                    if value is _PENDING:
+                        return self._leave_slot(task)
+            except BaseException as raised:
+                value, error = None, raised
+            return self.settle(task, value, error)
+        finally:
+            stack.pop()
+
+    def settle(self, task: Task, value: Any, error: BaseException | None) -> Task | None:
+        """A task ended: note it, deliver what can be, answer the next one for its slot."""
+        binding = task.flow.binding
+        acquire, release = self._acquire, self._release
+        entry = following = None
+        try:
+            acquire()
+            if self.ledger.settle(task, value, error, self.now()):
+                entry = binding.claim()
+            if entry is None:
+                following = self._next_for(task)
+            chores = self.chores()
+        finally:
+            release()
+        while True:
+            if chores is not None:
+                self.carry_out(chores)
+            if entry is None:
+                return following
+            binding.send(entry)
+            try:
+                acquire()
+                entry = binding.again()
+                if entry is None:
+                    following = self._next_for(task)
+                chores = self.chores()
+            finally:
+                release()
+
+    def end_later(self, task: Task, value: Any, error: BaseException | None) -> None:
+        """Like `settle`, from wherever the end of a task is learnt."""
+        stack = _here.stack
+        stack.append(task)
+        try:
+            following = self.settle(task, value, error)
+        finally:
+            stack.pop()
+        if following is not None:
+            self.start((following,))
+
+    def deliver(self, binding: Binding, entry: Any) -> None:
+        """Deliver *entry*, if it is one, and what follows."""
+        while entry is not None:
+            binding.send(entry)
+            with self.lock:
+                entry = binding.again()
+                chores = self.chores()
+            self.carry_out(chores)
+
+    def cut_off(self, tasks: Sequence[Task]) -> None:
+        """The work of cancelled tasks is not wanted any more."""
+        for task in tasks:
+            inner, task.backend = task.backend, None
+            if inner is not None:
+                try:
+                    inner()
+                except Exception as error:
+                    self.fault("cancelling a task", error)
+        if tasks:
+            self.backend.abandon(tasks)
+
+    def _next_for(self, task: Task) -> Task | None:
+        """The next task for the slot of one that ended, or the slot is free.  Locked."""
+        if not task.slot:
+            return None
+        following = self.ledger.next()
+        task.slot = False
+        if following is None:
+            self.ledger.free += 1
+        else:
+            following.slot = True
+        return following
+
+    # -- tasks that go on after their function has returned ----------------------------
+
+    def _classify(self, kind: type) -> bool:
+        """Whether results of this type are not values but work: awaitable or Observable."""
+        special = hasattr(kind, "__await__") or issubclass(kind, abc.ObservableBase)
+        if len(self._special) > 500:
+            self._special.clear()
+        self._special[kind] = special
+        return special
+
+    def _follow(self, task: Task, work: Any) -> tuple[Any, BaseException | None]:
+        """Run what the function returned: its value and error, or `_PENDING`."""
+        ended: list[tuple[Any, BaseException | None]] = []
+        returned = False
+
+        def done(value: Any, error: BaseException | None) -> None:
+            with self.lock:
+                if not returned:
+                    ended.append((value, error))
+                    return
+            self.end_later(task, value, error)
+
+        if isinstance(work, abc.ObservableBase):
+            cancel: Callable[[], object] | None = self._subscribe(task, work, done)
+        else:
+            cancel = self.backend.run_awaitable(work, done)
+        with self.lock:
+            returned = True
+            if ended:
+                return ended[0]
+            task.backend = cancel
+            gone = task.settled
+        if gone and cancel is not None:
+            cancel()
+        return _PENDING, None
+
+    def _subscribe(
+        self,
+        task: Task,
+        work: abc.ObservableBase[Any],
+        done: Callable[[Any, BaseException | None], None],
+    ) -> Callable[[], object]:
+        collects = task.flow.binding.collects
+        if collects:
+            task.collected = []
+        handle = SingleAssignmentDisposable()
+
+        def on_next(value: Any) -> None:
+            if task.collected is not None:
+                task.collected.append(value)
+            else:
+                self._add_part(task, value)
+
+        handle.disposable = work.subscribe(
+            on_next,
+            lambda error: done(None, error),
+            lambda: done(task.collected if collects else NO_VALUE, None),
+            scheduler=self.backend.scheduler,
+        )
+        return handle.dispose
+
+    def _add_part(self, task: Task, value: Any) -> None:
+        binding = task.flow.binding
+        with self.lock:
+            entry = binding.claim() if self.ledger.add_part(task, value) else None
+            chores = self.chores()
+        self.carry_out(chores)
+        self.deliver(binding, entry)
+
+    def _leave_slot(self, task: Task) -> Task | None:
+        """The function returned, the task goes on: the thread may serve another."""
+        if self.backend.keeps_slot:
+            return None
+        with self.lock:
+            following = self._next_for(task)
+            chores = self.chores()
+        self.carry_out(chores)
+        return following
+
+    def _lend(self) -> None:
+        """A task that starts a flow of its own pool must not keep the slot that flow needs."""
+        for task in _here.stack:
+            if task.flow.ledger is self.ledger and task.running:
+                with self.lock:
+                    self.ledger.release(task)
+                    chores = self.chores()
+                self.carry_out(chores)
+
+    # -- room -------------------------------------------------------------------------
+
+    def on_room(self, flow: FlowLedger, resume: Callable[[], object]) -> bool:
+        """Call *resume* once *flow* has room; False if it has."""
+        with self.lock:
+            if flow.has_room():
+                return False
+            self._parked.setdefault(flow, []).append(resume)
+            return True
+
+    def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
+        """Wait until *flow* has room, or has run *task* here and now (True).
+
+        A thread that works for this pool runs waiting tasks instead of waiting.
+        """
+        stack = _here.stack
+        if self.works_here():
+            helped = self._help(flow, task, stack, what)
+            if helped is not None:
+                return helped
+        if not can_wait(self.clock):
+            raise WouldBlock(
+                f"{what}: {flow.max_pending} items wait already (max_pending), and this thread "
+                "cannot wait (virtual time, or a running event loop); read the source with "
+                "pool.pull, choose overflow='drop_oldest' or 'drop_newest', or raise max_pending"
+            )
+        gate = threading.Lock()
+        gate.acquire()
+        if self.on_room(flow, gate.release):
+            gate.acquire()
+        return False
+
+    def _help(
+        self, flow: FlowLedger, task: Task | None, stack: list[Task], what: str
+    ) -> bool | None:
+        """Make room by running a task here: whether that was *task*; None: wait after all."""
+        nested = any(busy.flow is flow and busy.running for busy in stack)
+        if len(stack) >= _DEEPEST:
+            raise WouldBlock(
+                f"{what}: {len(stack)} tasks of pool {self.name!r} wait for one another on one "
+                "thread; raise max_pending"
+            )
+        with self.lock:
+            if flow.has_room():
+                return False
+            chosen = self.ledger.take(flow, nested)
+            if chosen is None and task is not None and not flow.max_pending:
+                chosen = task if self.ledger.start_directly(flow, task) else None
+            chores = self.chores()
+        self.carry_out(chores)
+        if chosen is not None:
+            self.perform(chosen, stack)
+            return chosen is task
+        blocker = flow.binding.blocker()
+        if blocker is not None and blocker is not flow:
+            return False if self._help(blocker, None, stack, what) is not None else None
+        if nested:
+            raise WouldBlock(
+                f"{what}: a task waits for room in its own flow, which may run no more tasks; "
+                "raise max_pending or concurrency"
+            )
+        return None
+
+    def works_here(self) -> bool:
+        """Whether this thread is busy with a task of this pool."""
+        return any(busy.flow.ledger is self.ledger for busy in _here.stack)
+
+    def run_waiting(self, task: Task) -> None:
+        """Run *task* here if this thread works for the pool and the task still waits."""
+        if not self.works_here():
+            return
+        with self.lock:
+            mine = self.ledger.take_this(task)
+            chores = self.chores()
+        self.carry_out(chores)
+        if mine:
+            self.perform(task, _here.stack)
+
+    def run_one(self, flow: FlowLedger) -> bool:
+        """Run a waiting task of *flow* here, if this thread works for the pool."""
+        if not self.works_here():
+            return False
+        nested = any(busy.flow is flow and busy.running for busy in _here.stack)
+        with self.lock:
+            chosen = self.ledger.take(flow, nested)
+            chores = self.chores()
+        self.carry_out(chores)
+        if chosen is not None:
+            self.perform(chosen, _here.stack)
+        return chosen is not None
+
+    def _parked_to_errands(self, flow: FlowLedger) -> None:
+        self._errands.extend(self._parked.pop(flow, ()))
+
+    # -- chores -------------------------------------------------------------------------
+
+    def errand(self, call: Callable[[], object]) -> None:
+        """Call *call* once the lock is released.  The lock is held."""
+        self._errands.append(call)
+
+    def chores(self) -> _Chores | None:
+        """What the change just made asks for, to be given to `carry_out`.  Locked."""
+        ledger = self.ledger
+        started = ledger.fill() if ledger.free > 0 and ledger.has_work else ()
+        if self._parked:
+            for flow in [flow for flow in self._parked if flow.has_room()]:
+                self._parked_to_errands(flow)
+        if not started and not self._errands:
+            return None
+        errands, self._errands = self._errands, []
+        return started, errands
+
+    def carry_out(self, chores: _Chores | None) -> None:
+        """Do what `chores` answered; the lock is not held."""
+        if chores is None:
+            return
+        started, errands = chores
+        if started:
+            self.start(started)
+        for call in errands:
+            call()
+

@@ -1,0 +1,64 @@
+"""Snapshots of what became of the items."""
+
+from dataclasses import dataclass, field
+
+from rxpool.pool._ledger import FlowLedger
+
+__all__ = ("Counts", "FlowReport", "PoolReport")
+
+
+@dataclass(frozen=True, slots=True)
+class FlowReport:
+    """What became of the items of one flow.
+
+    At every instant ``accepted == succeeded + failed + dropped + cancelled + in_flight``.
+    """
+
+    name: str
+    accepted: int
+    succeeded: int
+    failed: int
+    dropped: int  #: by an overflow policy
+    cancelled: int  #: disposed or terminated before they ended
+    in_flight: int  #: waiting or running
+    waiting: int  #: accepted and not started
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReport(FlowReport):
+    """The sums of all flows, the ended ones included, and the live flows one by one."""
+
+    flows: tuple[FlowReport, ...] = ()
+
+
+@dataclass(slots=True)
+class Counts:
+    """Running sums over flows."""
+
+    sums: dict[str, int] = field(
+        default_factory=lambda: dict.fromkeys(
+            ("accepted", "succeeded", "failed", "dropped", "cancelled", "in_flight", "waiting"), 0
+        )
+    )
+
+    def add(self, ledger: FlowLedger) -> None:
+        """Add the counts of a flow."""
+        for name, value in counts_of(ledger).items():
+            self.sums[name] += value
+
+    def copy(self) -> "Counts":
+        """The sums so far."""
+        return Counts(dict(self.sums))
+
+
+def counts_of(ledger: FlowLedger) -> dict[str, int]:
+    """The counts of one flow."""
+    return {
+        "accepted": ledger.accepted,
+        "succeeded": ledger.succeeded,
+        "failed": ledger.failed,
+        "dropped": ledger.dropped,
+        "cancelled": ledger.cancelled,
+        "in_flight": ledger.in_flight,
+        "waiting": len(ledger.waiting),
+    }

@@ -1,0 +1,155 @@
+"""`pool.submit`: single calls and their futures."""
+
+import asyncio
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from typing import Any, Generic, TypeVar
+
+from rxpool.errors import PoolClosed
+from rxpool.pool._engine import Engine
+from rxpool.pool._ledger import FULL, STARTED, FlowLedger, Task, Withdrawn
+
+__all__ = ("Calls", "PoolFuture")
+
+_R = TypeVar("_R")
+
+
+class PoolFuture(Future[_R], Generic[_R]):
+    """A `concurrent.futures.Future` that can also be awaited.
+
+    `cancel` succeeds while the call waits.  A task of the same pool that asks for the
+    result runs the call itself if no worker has started it.
+    """
+
+    def __init__(self, calls: "Calls") -> None:
+        super().__init__()
+        self._calls = calls
+        self._task: Task | None = None
+
+    def __await__(self) -> Generator[Any, None, _R]:
+        self._calls.help(self)
+        return asyncio.wrap_future(self).__await__()
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not started."""
+        withdrawn = self._calls.withdraw(self)
+        cancelled = super().cancel()
+        if withdrawn and cancelled:
+            self.set_running_or_notify_cancel()  # tells those who wait; no worker will
+        return cancelled
+
+    def result(self, timeout: float | None = None) -> _R:
+        """The value, or the exception raised; waits for it."""
+        self._calls.help(self)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The exception raised, or None; waits for the end."""
+        self._calls.help(self)
+        return super().exception(timeout)
+
+
+class Calls:
+    """The flow of all calls of `submit`; each result goes to its own future."""
+
+    collects = True
+    name = "submit"
+    sources: tuple[Any, ...] = ()
+
+    def __init__(self, engine: Engine, ledger: FlowLedger) -> None:
+        self.ledger = ledger
+        self._engine = engine
+        self._opened = False
+        ledger.binding = self
+
+    def fn(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
+        """Make the call."""
+        function, args, kwargs, future = call
+        if not future.set_running_or_notify_cancel():
+            raise Withdrawn("the future was cancelled")
+        return function(*args, **kwargs)
+
+    def submit(self, function: Callable[..., Any], args: Any, kwargs: Any) -> PoolFuture[Any]:
+        """Accept a call; waits for room."""
+        engine = self._engine
+        future: PoolFuture[Any] = PoolFuture(self)
+        call = (function, args, kwargs, future)
+        task = future._task = Task(self.ledger, call, engine.now())
+        while True:
+            with engine.lock:
+                if engine.closing:
+                    raise PoolClosed(f"pool {engine.name!r} is closed")
+                verdict = engine.accept(self.ledger, task)
+                if verdict != FULL and not self._opened:
+                    self._opened = True
+                    engine.flows[self] = None
+                chores = engine.chores()
+            if verdict == STARTED:
+                engine.start((task,))
+            engine.carry_out(chores)
+            if verdict != FULL or engine.wait_for_room(self.ledger, task, "submit"):
+                return future
+
+    def withdraw(self, future: PoolFuture[Any]) -> bool:
+        """Take a call that waits out of the books; whether it did."""
+        engine = self._engine
+        task = future._task
+        with engine.lock:
+            if task is None or task.running or task.settled:
+                return False
+            engine.ledger.withdraw(task, "the future was cancelled")
+            self._note_quiet()
+            chores = engine.chores()
+        engine.carry_out(chores)
+        return True
+
+    def help(self, future: PoolFuture[Any]) -> None:
+        """If a task of this pool is about to wait for a call that waits, run that here."""
+        task = future._task
+        if task is not None and not future.done():
+            self._engine.run_waiting(task)
+
+    def claim(self) -> Any:
+        """A call that ended; calls are independent, so there is no turn to wait for."""
+        return self.ledger.fetch()
+
+    again = claim
+
+    def blocker(self) -> FlowLedger | None:
+        """Futures hold nothing back."""
+        return None
+
+    def send(self, entry: Task) -> None:
+        """Settle the future of a call."""
+        future: PoolFuture[Any] = entry.item[3]
+        # A result keeps neither the arguments nor the books alive.
+        future._task = None
+        with suppress(InvalidStateError):  # cancelled meanwhile
+            if entry.error is not None:
+                future.set_exception(entry.error)
+            else:
+                future.set_result(entry.value)
+        with self._engine.lock:
+            self._note_quiet()
+
+    def cut(self) -> None:
+        """Calls come in one by one: there is no source to cut."""
+
+    def terminate(self, reason: str) -> None:
+        """Settle every future now; those that did not run are cancelled."""
+        engine = self._engine
+        with engine.lock:
+            tasks = engine.ledger.cancel_running(self.ledger, reason, True, engine.now())
+            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            entry, chores = self.claim(), engine.chores()
+        engine.carry_out(chores)
+        engine.cut_off(tasks)
+        engine.deliver(self, entry)
+
+    def _note_quiet(self) -> None:
+        """With nothing in flight this is no flow that a closing pool waits for.  Locked."""
+        if self._opened and not self.ledger.in_flight and not self.ledger.undelivered:
+            self._opened = False
+            self._engine.flows.pop(self, None)
+            self._engine.changed.notify_all()
