@@ -257,7 +257,7 @@ class ThrottleState:
             if self._overflow == "block" and not force:
                 lane.sought = True
                 return FULL
-            if not self._make_room():
+            if not self._make_room(now):
                 return 0
             act = 1  # another item may be the next to leave now
         lane.sought = False
@@ -265,7 +265,7 @@ class ThrottleState:
         self._waiting[order] = lane
         waiting.append((order, item, cost, now))
         if len(waiting) == 1:
-            self._push_head(lane)
+            self._push_head(lane, now)
             act = 1
         return act
 
@@ -300,11 +300,12 @@ class ThrottleState:
             del self._waiting[order]
             _, item, cost, since = lane.waiting.popleft()
             # Tokens count from when the item was due: what a late timer costs is given back.
-            lane.meter.take(cost, max(due, now - _LATENESS), now)
+            at = max(due, now - _LATENESS)
+            lane.meter.take(cost, at, now)
             self.ready.append(item)
             if self.notes is not None:
                 self.notes.append(("rxpool.throttle.wait", now - since, "s", {}))
-            self._push_head(lane)
+            self._push_head(lane, at)
 
     def finish(self, now: float) -> None:
         """The source ended: what waits still leaves at its time."""
@@ -321,12 +322,13 @@ class ThrottleState:
         self.ready.clear()
         return held
 
-    def _push_head(self, lane: _Lane) -> None:
+    def _push_head(self, lane: _Lane, since: float) -> None:
+        """Note when the first item of *lane*, which is that since *since*, is due."""
         if lane.waiting:
             order, _, cost, _ = lane.waiting[0]
-            heappush(self._heap, (lane.meter.due(cost), order, lane))
+            heappush(self._heap, (max(lane.meter.due(cost), since), order, lane))
 
-    def _make_room(self) -> bool:
+    def _make_room(self, now: float) -> bool:
         """What the policy does when too many items wait; whether there is room then."""
         limit = f"throttle: more than max_pending={self._max_pending} items wait"
         if self._overflow == "error":
@@ -342,7 +344,7 @@ class ThrottleState:
         if len(self._heap) > _FEW_GONE + 2 * len(self._lanes):
             self._heap = [entry for entry in self._heap if entry[1] in self._waiting]
             heapify(self._heap)
-        self._push_head(lane)
+        self._push_head(lane, now)
         return True
 
     def _forget(self, now: float) -> None:
