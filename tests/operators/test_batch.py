@@ -139,10 +139,14 @@ TABLE = {
     ),
     "each key has its own weight": (
         {"max_weight": 5, "weight": second_as_number, "key": by_first},
-        [on_next(210, "a4"), on_next(220, "b4"), on_next(230, "a1"), on_next(240, "b2")]
-        + [on_completed(250)],
-        [on_next(240, ["b4"]), on_next(250, ["a4", "a1"]), on_next(250, ["b2"])]
-        + [on_completed(250)],
+        [
+            on_next(210, "a4"), on_next(220, "b4"), on_next(230, "a1"), on_next(240, "b2"),
+            on_completed(250),
+        ],
+        [
+            on_next(240, ["b4"]), on_next(250, ["a4", "a1"]), on_next(250, ["b2"]),
+            on_completed(250),
+        ],
     ),
     "the end closes the batches of all keys, oldest first": (
         {"max_size": 9, "key": by_first},
@@ -193,7 +197,7 @@ def test_limits_may_be_given_by_position():
     assert results.messages == [on_next(220, [1, 2]), on_next(270, [3]), on_completed(300)]
 
 
-# -- flush ------------------------------------------------------------------------------
+# -- flush ---------------------------------------------------------------------
 
 
 def test_flush_closes_what_is_open():
@@ -283,7 +287,7 @@ def test_flush_and_source_get_the_subscribers_scheduler():
     assert sorted(seen, key=str) == [("flush", scheduler), ("source", scheduler)]
 
 
-# -- the end ----------------------------------------------------------------------------
+# -- the end -------------------------------------------------------------------
 
 
 def test_the_error_is_the_sources_own():
@@ -380,7 +384,7 @@ def test_a_key_that_cannot_be_hashed_ends_the_stream():
     assert [type(error) for error in seen] == [TypeError]
 
 
-# -- re-entry -----------------------------------------------------------------------------
+# -- re-entry ------------------------------------------------------------------
 
 
 def test_a_subscriber_may_push_into_the_source():
@@ -454,7 +458,7 @@ def test_a_subscriber_that_raises_gets_no_more():
     assert seen == [[1, 2]]
 
 
-# -- schedulers -----------------------------------------------------------------------------
+# -- schedulers ----------------------------------------------------------------
 
 
 def test_the_argument_beats_the_subscribers_scheduler():
@@ -519,7 +523,9 @@ def test_many_items_at_one_instant_do_not_move_the_clock():
     """Virtual time does not drift: the operator schedules nothing per item."""
     scheduler = TestScheduler()
     results = scheduler.start(
-        lambda: rx.concat(rx.from_iterable(range(350)), rx.never()).pipe(ops.batch(7, 5, key=int))
+        lambda: rx.concat(rx.from_iterable(range(350)), rx.never()).pipe(
+            ops.batch(7, 5, key=int)
+        )
     )
     assert [m.time for m in results.messages] == [205] * 350
     assert [m.value.value for m in results.messages] == [[i] for i in range(350)]
@@ -533,7 +539,7 @@ def test_many_batches_at_one_instant():
     assert results.messages == [*(on_next(200, b) for b in batches), on_completed(200)]
 
 
-# -- measurements and state -------------------------------------------------------------------
+# -- measurements and state ----------------------------------------------------
 
 
 def test_events():
@@ -602,7 +608,7 @@ def test_a_key_with_no_open_batch_costs_no_memory():
     assert len(state._open) == 0
 
 
-# -- refusals -----------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,11 @@ TABLE = {
         # the item at 235 arrives at the very tick and comes before the timer
         {235: 235, 260: 260, 285: 285, 305: 295},
     ),
-    "max_wait: nothing more, nothing twice": ({"max_wait": 25}, [210, 218, 226, 234], {235: 234}),
+    "max_wait: nothing more, nothing twice": (
+        {"max_wait": 25},
+        [210, 218, 226, 234],
+        {235: 234},
+    ),
     "max_wait under wait counts as wait": (
         {"max_wait": 3},
         list(range(210, 240, 4)),
@@ -222,7 +226,7 @@ def test_each_key_has_its_own_edges():
     ]
 
 
-# -- the end ------------------------------------------------------------------------------
+# -- the end -------------------------------------------------------------------
 
 
 END = {
@@ -296,7 +300,7 @@ def test_a_key_that_cannot_be_hashed_ends_the_stream():
     assert [type(error) for error in seen] == [TypeError]
 
 
-# -- re-entry -------------------------------------------------------------------------------
+# -- re-entry ------------------------------------------------------------------
 
 
 def test_a_subscriber_may_push_into_the_source_from_the_timer():
@@ -396,7 +400,7 @@ def test_a_subscriber_that_raises_gets_no_more():
     assert source.observers == []
 
 
-# -- schedulers and sharing ---------------------------------------------------------------------
+# -- schedulers and sharing ----------------------------------------------------
 
 
 def test_the_argument_beats_the_subscribers_scheduler():
@@ -486,7 +490,7 @@ def test_the_leading_edge_at_max_wait_whatever_the_rounding():
         assert list(state.ready) == [0, 3, 6]
 
 
-# -- measurements and memory -----------------------------------------------------------------------
+# -- measurements and memory ---------------------------------------------------
 
 
 def test_superseded_items_are_counted_in_one_event():
@@ -516,7 +520,7 @@ def test_a_key_is_forgotten_after_its_burst():
     assert (len(state._bursts), len(state._heap), state.due) == (0, 0, None)
 
 
-# -- refusals ---------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

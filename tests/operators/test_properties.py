@@ -79,7 +79,8 @@ def times(steps):
 
 def dated(items):
     """The items with times in place of steps."""
-    return [(at, *rest) for at, (_, *rest) in zip(times(s for s, *_ in items), items, strict=True)]
+    born = times(step for step, *_ in items)
+    return [(at, *rest) for at, (_, *rest) in zip(born, items, strict=True)]
 
 
 steps = st.sampled_from([0.0, 0.0, 0.5, 1.0, 1.0, 2.0, 3.0, 8.0, 20.0])
@@ -87,7 +88,7 @@ keys = st.sampled_from(["a", "b", None])
 lates = st.sampled_from([0.0, 0.0, 0.25, 1.0, 7.0])
 
 
-# -- batch ----------------------------------------------------------------------------------
+# -- batch ---------------------------------------------------------------------
 
 batch_items = st.lists(st.tuples(steps, keys, st.sampled_from([0, 1, 2, 5, 9])), max_size=40)
 batch_options = st.tuples(
@@ -186,7 +187,7 @@ def test_a_slow_subscriber_bounds_what_is_held(moves, size):
     assert (state.held, state.due, list(state.ready)) == (0, None, [])
 
 
-# -- throttle -------------------------------------------------------------------------------
+# -- throttle ------------------------------------------------------------------
 
 throttle_items = st.lists(
     st.tuples(steps, keys, st.sampled_from([0.0, 0.5, 1.0, 1.0, 1.0, 2.0, 5.0])), max_size=30
@@ -262,7 +263,7 @@ def throttled_expected(events, interval, burst, cooldown, most, policy):
     bounds | more_bounds,
     st.booleans(),
 )
-def test_items_leave_at_the_first_instant_they_can(items, interval, burst, cooldown, bound, fast):
+def test_items_leave_as_soon_as_they_can(items, interval, burst, cooldown, bound, fast):
     """Exactly the items of the model leave, at exactly its times, in its order."""
     if interval == 1.0:  # the model looks at half seconds only
         items = [(s, k, float(round(c))) for s, k, c in items]
@@ -427,7 +428,7 @@ def test_a_log_forgets_what_left_its_window(moves):
         assert log.rested() == now + 5.0
 
 
-# -- debounce -------------------------------------------------------------------------------
+# -- debounce ------------------------------------------------------------------
 
 debounce_items = st.lists(st.tuples(steps, keys), max_size=40)
 debounce_options = st.tuples(
