@@ -7,17 +7,27 @@ from reactivex import abc
 
 from rxpool.timing import Clock
 
-__all__ = ("Backend", "Done", "Job", "Perform")
+__all__ = ("Backend", "Done", "Job", "Runner")
 
 
 class Job(Protocol):
-    """A task as a backend sees it: opaque, with room for a note of its own."""
+    """A task as a backend sees it: opaque, with a note of the backend's own."""
 
-    backend: Any
+    note: Any
 
 
-#: Runs a job on the calling thread and answers the next one for the same slot, if any.
-Perform: TypeAlias = Callable[[Any], Any]
+class Runner(Protocol):
+    """What a backend calls to run jobs.  The errors of users never come out of it."""
+
+    def perform(self, task: Any, note: Any = None) -> Any:
+        """Run a job on this thread; answers the next one for the same slot, if any."""
+
+    def work(self, task: Any, note: Any) -> None:
+        """Run a job on this thread, and others while there are any for the same slot.
+
+        Each has *note* set while it runs.
+        """
+
 
 #: Takes the value or the error of work that did not end at once.
 Done: TypeAlias = Callable[[Any, BaseException | None], None]
@@ -33,7 +43,7 @@ class Backend(Protocol):
     #: whether such a job keeps its slot until the Observable ends
     keeps_slot: bool
 
-    def bind(self, perform: Perform, slots: int) -> None:
+    def bind(self, runner: Runner, slots: int) -> None:
         """Called once, before anything else."""
 
     def start(self, jobs: Sequence[Any]) -> None:

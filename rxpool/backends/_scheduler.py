@@ -8,7 +8,7 @@ from typing import Any
 from reactivex import abc
 
 from rxpool.backends._awaiting import run_here
-from rxpool.backends._base import Done, Perform
+from rxpool.backends._base import Done, Runner
 from rxpool.timing import Clock
 
 __all__ = ("SchedulerBackend",)
@@ -30,9 +30,9 @@ class SchedulerBackend:
         self._jobs: deque[Any] = deque()
         self._pumping = False
 
-    def bind(self, perform: Perform, slots: int) -> None:
-        """Run jobs with *perform*."""
-        self._perform = perform
+    def bind(self, runner: Runner, slots: int) -> None:
+        """Run jobs with *runner*."""
+        self._perform = runner.perform
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Schedule the jobs for this instant."""

@@ -10,22 +10,27 @@ from reactivex import abc
 
 from rxpool._log import report_uncaught
 from rxpool.backends._awaiting import close_loop, run_here
-from rxpool.backends._base import Done, Perform
+from rxpool.backends._base import Done, Runner
 from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("ThreadBackend",)
 
 
 class _Worker:
-    """A thread, the job it runs and the gate it waits at while it has none."""
+    """A thread, the job it is given and the gate it waits at while it has none.
 
-    __slots__ = ("abandoned", "gate", "job", "thread")
+    From being given a job until it rests, a thread is in one shift; jobs note the shift
+    they are run in.
+    """
+
+    __slots__ = ("abandoned", "gate", "job", "shift", "thread")
 
     def __init__(self, job: Any) -> None:
         self.job = job
         self.gate = threading.Lock()
         self.gate.acquire()
         self.abandoned = False
+        self.shift = 0
         self.thread: threading.Thread | None = None
 
 
@@ -61,9 +66,9 @@ class ThreadBackend:
         with self._lock:
             return len(self._workers) - self._usable
 
-    def bind(self, perform: Perform, slots: int) -> None:
-        """Run jobs with *perform*, on at most *slots* threads."""
-        self._perform = perform
+    def bind(self, runner: Runner, slots: int) -> None:
+        """Run jobs with *runner*, on at most *slots* threads."""
+        self._runner = runner
         self._slots = slots
 
     def start(self, jobs: Sequence[Any]) -> None:
@@ -92,8 +97,9 @@ class ThreadBackend:
     def abandon(self, jobs: Sequence[Any]) -> None:
         """Stop counting the threads that run *jobs*."""
         with self._lock:
-            for worker in self._workers.values():
-                if not worker.abandoned and any(worker.job is job for job in jobs):
+            for job in jobs:
+                worker, shift = getattr(job, "note", None) or (None, 0)
+                if worker is not None and worker.shift == shift and not worker.abandoned:
                     worker.abandoned = True
                     self._usable -= 1
             while self._mail and self._usable < self._slots:
@@ -138,17 +144,17 @@ class ThreadBackend:
         self._workers[worker.thread.ident] = worker
 
     def _work(self, worker: _Worker) -> None:
-        perform = self._perform
+        work = self._runner.work
+        job = worker.job
         try:
-            job = worker.job
             while job is not None:
+                note = worker, worker.shift
                 try:
-                    while job is not None:
-                        worker.job = job
-                        job = perform(job)
+                    work(job, note)
                 except BaseException as error:
-                    # `perform` takes care of all errors of users; this one is ours.
-                    report_uncaught(worker.thread.name if worker.thread else "worker", error)
+                    # The errors of users do not come out here; this one is ours.
+                    report_uncaught(threading.current_thread().name, error)
+                del job
                 job = self._rest(worker)
         finally:
             close_loop()
@@ -157,6 +163,7 @@ class ThreadBackend:
         """Wait for a job; None ends the thread."""
         with self._lock:
             worker.job = None
+            worker.shift += 1
             if worker.abandoned and self._usable < self._slots and not self._stopping:
                 worker.abandoned = False
                 self._usable += 1

@@ -19,6 +19,7 @@ __all__ = ("NO_VALUE", "Binding", "Engine")
 
 NO_VALUE: Final[Any] = object()  #: the value of a task whose results went out one by one
 _PENDING: Final[Any] = object()  #: the task goes on after its function has returned
+_SWIFTLY: Final = 256  #: tasks that a worker runs between two looks at the books
 _DEEPEST: Final = 100  #: tasks that one thread may run inside one another
 
 #: What is to be done once the lock is released: tasks to start, producers to wake.
@@ -31,6 +32,9 @@ class Binding(Protocol):
     ledger: FlowLedger
     fn: Callable[[Any], Any]
     collects: bool  # whether the results of an Observable are one list
+    #: delivers a task that ended, without the engine's lock, and answers whether that took
+    #: time on this thread; None if only `claim` may deliver
+    swift: Callable[[Task], bool] | None
 
     def claim(self) -> Any:
         """What to deliver now, or None.  The engine's lock is held."""
@@ -81,7 +85,7 @@ class Engine:
         self._parked: dict[FlowLedger, list[Callable[[], object]]] = {}
         self._errands: list[Callable[[], object]] = []
         self._special: dict[type, bool] = {}
-        backend.bind(self._perform_job, slots)
+        backend.bind(self, slots)
 
     # -- flows ------------------------------------------------------------------------
 
@@ -126,45 +130,159 @@ class Engine:
             for task in tasks:
                 self.end_later(task, None, error)
 
-    def _perform_job(self, task: Task) -> Task | None:
-        return self.perform(task, _here.stack)
-
-    def perform(self, task: Task, stack: list[Task]) -> Task | None:
+    def perform(self, task: Task, note: Any = None) -> Task | None:
         """Run a task on this thread; answers the next one for its slot."""
+        stack = _here.stack
         stack.append(task)
         try:
-            task.started = self.now()
-            value = error = None
-            try:
-                value = task.flow.binding.fn(task.item)
-                kind = type(value)
-                special = self._special.get(kind)
-                if special is None:
-                    special = self._classify(kind)
-                if special:
-                    value, error = self._follow(task, value)
-                    if value is _PENDING:
-                        return self._leave_slot(task)
-            except BaseException as raised:
-                value, error = None, raised
-            return self.settle(task, value, error)
+            return self._step(task, note)
         finally:
             stack.pop()
+
+    def work(self, task: Task | None, note: Any) -> None:
+        """Run a task on this thread, then others as long as there are any for its slot."""
+        if task is None:
+            return
+        stack = _here.stack
+        stack.append(task)
+        try:
+            while task is not None:
+                stack[-1] = task
+                if task.flow.binding.swift is None:
+                    task = self._step(task, note)
+                else:
+                    task = self._swift(task, note, stack)
+        finally:
+            stack.pop()
+
+    def _step(self, task: Task, note: Any) -> Task | None:
+        """Run one task and settle it under the lock."""
+        task.note = note
+        task.started = self.now()
+        if task.settled:  # cancelled before it started
+            return self.settle(task, None, None)
+        try:
+            value = task.flow.binding.fn(task.item)
+        except BaseException as raised:
+            return self.settle(task, None, raised)
+        if self._special.get(type(value)) is not False and self._is_work(value):
+            return self._go_on(task, value)
+        return self.settle(task, value, None)
+
+    def _swift(self, task: Task, note: Any, stack: list[Task]) -> Task | None:
+        """Run tasks of one flow in completion order, most of them without the lock.
+
+        Under contention every lock operation costs a switch of threads, which for short
+        tasks is many times the work.  So as long as more tasks of this flow wait, and there
+        is nothing else to see to, a worker goes from one to the next by atomic operations
+        alone: `waiting.popleft` takes a task, `tasks.remove` wins the right to settle it,
+        and the binding's `swift` delivers it.  The count of running tasks stays as it is,
+        and that of succeeded ones follows when the worker stops.
+        """
+        flow = task.flow
+        binding = flow.binding
+        fn, swift = binding.fn, binding.swift
+        pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
+        special, parked, now, ring = self._special, self._parked, self.now, self.ledger.ring
+        succeeded = 0
+        value = error = None
+        work = False
+        known: Any = None  # a type that is known to be no work
+        task.note = note
+        started = now()
+        while True:
+            task.started = started
+            if task.settled:  # cancelled before it started
+                break
+            try:
+                value = fn(task.item)
+            except BaseException as raised:
+                value, error = None, raised
+                break
+            if type(value) is not known:
+                if special.get(type(value)) is not False and self._is_work(value):
+                    work = True
+                    break
+                known = type(value)
+            if succeeded >= _SWIFTLY or len(ring) > 1:
+                break
+            try:
+                remove(task)
+            except KeyError:  # cancelled
+                break
+            task.running = False
+            task.settled = True
+            ended = now()
+            task.took = ended - started
+            task.value = value
+            succeeded += 1
+            started = now() if swift(task) else ended
+            if parked:
+                self._see_to_parked()
+            try:
+                following = pop()
+            except IndexError:
+                return self._stop_swift(task, succeeded, False)
+            following.attempts = 1
+            following.running = following.slot = True
+            following.note = note
+            task.slot = False
+            stack[-1] = task = following
+            add(task)
+            if flow.cut_off is not None:
+                # The flow is being cancelled, perhaps without having seen this task.
+                try:
+                    remove(task)
+                except KeyError:
+                    break
+                return self._stop_swift(task, succeeded, True)
+        if succeeded:
+            with self.lock:
+                flow.succeeded += succeeded
+        if work:
+            return self._go_on(task, value)
+        return self.settle(task, value, error)
+
+    def _stop_swift(self, task: Task, succeeded: int, disown: bool) -> Task | None:
+        """The worker runs no task of the flow any more: back to the books."""
+        flow = task.flow
+        binding = flow.binding
+        with self.lock:
+            flow.succeeded += succeeded
+            flow.running -= 1
+            if disown:
+                self.ledger.disown(task)
+            self.ledger.enlist(flow)
+            entry = binding.claim()
+            following = self._next_for(task) if entry is None else None
+            chores = self.chores()
+        return self._conclude(task, entry, following, chores)
+
+    def _see_to_parked(self) -> None:
+        with self.lock:
+            chores = self.chores()
+        self.carry_out(chores)
 
     def settle(self, task: Task, value: Any, error: BaseException | None) -> Task | None:
         """A task ended: note it, deliver what can be, answer the next one for its slot."""
         binding = task.flow.binding
-        acquire, release = self._acquire, self._release
         entry = following = None
         try:
-            acquire()
+            self._acquire()
             if self.ledger.settle(task, value, error, self.now()):
                 entry = binding.claim()
             if entry is None:
                 following = self._next_for(task)
             chores = self.chores()
         finally:
-            release()
+            self._release()
+        return self._conclude(task, entry, following, chores)
+
+    def _conclude(
+        self, task: Task, entry: Any, following: Task | None, chores: _Chores | None
+    ) -> Task | None:
+        """Deliver *entry* and what follows it; answer the next task for the slot."""
+        binding = task.flow.binding
         while True:
             if chores is not None:
                 self.carry_out(chores)
@@ -172,13 +290,13 @@ class Engine:
                 return following
             binding.send(entry)
             try:
-                acquire()
+                self._acquire()
                 entry = binding.again()
                 if entry is None:
                     following = self._next_for(task)
                 chores = self.chores()
             finally:
-                release()
+                self._release()
 
     def end_later(self, task: Task, value: Any, error: BaseException | None) -> None:
         """Like `settle`, from wherever the end of a task is learnt."""
@@ -203,7 +321,7 @@ class Engine:
     def cut_off(self, tasks: Sequence[Task]) -> None:
         """The work of cancelled tasks is not wanted any more."""
         for task in tasks:
-            inner, task.backend = task.backend, None
+            inner, task.inner = task.inner, None
             if inner is not None:
                 try:
                     inner()
@@ -226,13 +344,29 @@ class Engine:
 
     # -- tasks that go on after their function has returned ----------------------------
 
-    def _classify(self, kind: type) -> bool:
-        """Whether results of this type are not values but work: awaitable or Observable."""
-        special = hasattr(kind, "__await__") or issubclass(kind, abc.ObservableBase)
-        if len(self._special) > 500:
-            self._special.clear()
-        self._special[kind] = special
+    def _is_work(self, value: Any) -> bool:
+        """Whether a result is not a value but work that goes on: awaitable or Observable.
+
+        `_special` remembers that by type.
+        """
+        kind = type(value)
+        special = self._special.get(kind)
+        if special is None:
+            special = hasattr(kind, "__await__") or issubclass(kind, abc.ObservableBase)
+            if len(self._special) > 500:
+                self._special.clear()
+            self._special[kind] = special
         return special
+
+    def _go_on(self, task: Task, work: Any) -> Task | None:
+        """The function of a task returned work; answers the next task for its slot."""
+        try:
+            value, error = self._follow(task, work)
+        except BaseException as raised:
+            value, error = None, raised
+        if value is _PENDING:
+            return self._leave_slot(task)
+        return self.settle(task, value, error)
 
     def _follow(self, task: Task, work: Any) -> tuple[Any, BaseException | None]:
         """Run what the function returned: its value and error, or `_PENDING`."""
@@ -254,7 +388,7 @@ class Engine:
             returned = True
             if ended:
                 return ended[0]
-            task.backend = cancel
+            task.inner = cancel
             gone = task.settled
         if gone and cancel is not None:
             cancel()
@@ -317,10 +451,15 @@ class Engine:
     def on_room(self, flow: FlowLedger, resume: Callable[[], object]) -> bool:
         """Call *resume* once *flow* has room; False if it has."""
         with self.lock:
-            if flow.has_room():
-                return False
-            self._parked.setdefault(flow, []).append(resume)
-            return True
+            # First in, then look: a worker makes room without the lock, then looks here.
+            waiting = self._parked.setdefault(flow, [])
+            waiting.append(resume)
+            if not flow.has_room():
+                return True
+            waiting.remove(resume)
+            if not waiting:
+                del self._parked[flow]
+            return False
 
     def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
         """Wait until *flow* has room, or has run *task* here and now (True).
@@ -415,7 +554,7 @@ class Engine:
     def chores(self) -> _Chores | None:
         """What the change just made asks for, to be given to `carry_out`.  Locked."""
         ledger = self.ledger
-        started = ledger.fill() if ledger.free > 0 and ledger.has_work else ()
+        started = ledger.fill() if ledger.free > 0 and ledger.ring else ()
         if self._parked:
             for flow in [flow for flow in self._parked if flow.has_room()]:
                 self._parked_to_errands(flow)

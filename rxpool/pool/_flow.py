@@ -29,10 +29,10 @@ def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
 class Flow:
     """Takes items from the source and gives results to the observer, one at a time.
 
-    The engine's lock guards the fields.  Whoever has claimed an entry (`_owned`) delivers
-    until there is nothing more; others leave their results in the ledger.  If an inlet
-    further down has no room the flow is `_paused`: its results stay in the ledger, which
-    holds back its own source, and the inlet resumes it.
+    Whoever holds the `_token` delivers until there is nothing more; others leave their
+    results in the ledger.  Nobody waits for the token.  The engine's lock guards the other
+    fields.  If an inlet further down has no room the flow is `_paused`: its results stay in
+    the ledger, which holds back its own source, and the inlet resumes it.
     """
 
     __slots__ = (
@@ -48,13 +48,14 @@ class Flow:
         "_on_next",
         "_outcomes",
         "_over",
-        "_owned",
         "_paused",
+        "_token",
         "collects",
         "fn",
         "ledger",
         "name",
         "sources",
+        "swift",
         "upstream",
     )
 
@@ -83,11 +84,14 @@ class Flow:
         self._inlet = inlet
         self._failure: Exception | None = None
         self._over = False  # nothing comes out any more
-        self._owned = False
+        self._token = threading.Lock()
         self._paused = False
         self._now = engine.now
         self._accept = engine.ledger.accept
         self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
+        # Where an inlet or the order of items has to be looked at, that needs the lock.
+        plain = inlet is None and ledger.order is None
+        self.swift: Callable[[Task], bool] | None = self._swift if plain else None
         ledger.binding = self
 
     # -- the source ---------------------------------------------------------------------
@@ -103,7 +107,7 @@ class Flow:
                 if self._over or ledger.ended:
                     return
                 verdict = self._accept(ledger, task)
-                if verdict == WAITING and not ledger.done:
+                if verdict == WAITING and not (ledger.keeps_drops and ledger.done):
                     return
                 if verdict != FULL:
                     entry = self.claim()
@@ -177,43 +181,74 @@ class Flow:
     # -- delivery -----------------------------------------------------------------------
 
     def claim(self) -> Any:
-        """What to deliver now, or None.  The engine's lock is held."""
-        if self._owned or self._paused or self._over:
+        """What to deliver now, or None.  The engine's lock is held.
+
+        With an entry goes the token; `again` gives it back.
+        """
+        if self._paused or self._over:
             return None
-        ledger = self.ledger
-        if ledger.undelivered:
+        ledger, token = self.ledger, self._token
+        while ledger.undelivered:
             inlet = self._inlet
             if inlet is not None and inlet.holds_back and not inlet.room():
                 if not self._engine.terminated:
                     self._paused = True
                     self._engine.errand(self._pause)
                     return None
+            if not token.acquire(False):
+                return None
             entry = ledger.fetch()
             if entry is not None:
-                self._owned = True
                 return entry
-        if ledger.finished:
-            self._owned = True
+            token.release()
+            if ledger.order is not None:
+                break  # the head of the line is not done
+        if ledger.finished and token.acquire(False):
             return _END
         return None
 
     def again(self) -> Any:
         """What to deliver after the last, or None.  The engine's lock is held."""
-        self._owned = False
+        self._token.release()
         return self.claim()
+
+    def _swift(self, task: Task) -> bool:
+        """Deliver *task* without the engine's lock, or leave it to who delivers already."""
+        done, token = self.ledger.done, self._token
+        if token.acquire(False):
+            if done or self._over:
+                done.append(task)
+            else:
+                self.send(task)
+        else:
+            done.append(task)
+            if not token.acquire(False):
+                return False
+        while True:
+            while done and not self._over:
+                try:
+                    entry = done.popleft()
+                except IndexError:  # disposed on another thread
+                    break
+                self.send(entry)
+            token.release()
+            # Look again: what came in meanwhile was left by one who found the token taken.
+            if not done or self._over or not token.acquire(False):
+                return True
 
     def send(self, entry: Any) -> None:
         """Deliver an entry to the observer."""
         try:
-            if entry is _END:
+            if type(entry) is Task:
+                if self._outcomes:
+                    self._on_next(outcome_of(entry, self._now()))
+                elif entry.error is not None:
+                    self._failed(entry)
+                elif entry.value is not NO_VALUE:
+                    self._on_next(entry.value)
+            elif entry is _END:
                 self._finish()
-            elif self._outcomes:
-                self._on_next(outcome_of(entry, self._now()))
-            elif type(entry) is not Task:
-                self._on_next(entry.value)
-            elif entry.error is not None:
-                self._failed(entry)
-            elif entry.value is not NO_VALUE:
+            else:
                 self._on_next(entry.value)
         except BaseException as error:
             self.dispose()

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from itertools import islice
 from time import perf_counter
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -11,14 +12,15 @@ from typing import Any, Generic, Self, TypeVar
 from rxpool.errors import WouldBlock
 from rxpool.pool._engine import NO_VALUE, Engine
 from rxpool.pool._flow import outcome_of
-from rxpool.pool._ledger import FULL, STARTED, FlowLedger, Task
+from rxpool.pool._ledger import FlowLedger, Task
 
 __all__ = ("Results",)
 
 _R = TypeVar("_R")
 
 _READ_FOR = 0.0005  #: seconds that input is read for before results are looked at again
-_READ_MOST = 256  #: items read between two looks at the clock and the results
+_READ_MOST = 512  #: items read between two looks at the results
+_READ_AT_ONCE = 32  #: items read between two looks at the clock
 
 
 class Results(Generic[_R]):
@@ -45,12 +47,14 @@ class Results(Generic[_R]):
         self._engine = engine
         self._on_failure = on_failure
         self._items: Iterator[Any] | None = iter(items)
-        self._held: list[Any] = []  # read and not accepted yet
+        self._read_ahead: list[Any] = []  # read and not accepted yet
         self._error: BaseException | None = None  # of the input; raised after the results
-        self._entries: deque[Any] = deque()  # fetched and not returned
-        self._fetched = 0
+        # Fetched and not returned: values, and behind them from the first failure on the rest.
+        self._values: deque[Any] = deque()
+        self._odd: deque[Any] = deque()
         self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
         self._over = False
+        self.swift = self._swift if ledger.order is None else None
         ledger.binding = self
         engine.open(self)
 
@@ -64,6 +68,17 @@ class Results(Generic[_R]):
         return None
 
     again = claim
+
+    def _swift(self, task: Task) -> bool:
+        """Leave the result for the consumer; wake it if it waits."""
+        self.ledger.done.append(task)
+        if self._gate is None:
+            return False
+        with self._engine.lock:
+            self.claim()
+            chores = self._engine.chores()
+        self._engine.carry_out(chores)
+        return True
 
     def send(self, entry: Any) -> None:
         """Never called: `claim` gives nothing."""
@@ -98,22 +113,24 @@ class Results(Generic[_R]):
 
     # -- the iterator -----------------------------------------------------------------
 
-    def __iter__(self) -> Self:
-        return self
+    def __iter__(self) -> Iterator[_R]:
+        values = self._values
+        try:
+            while self._more():
+                while values:
+                    yield values.popleft()
+                if self._odd:
+                    self._see_to_odd()
+        finally:
+            self.close()
 
     def __next__(self) -> _R:
-        entries = self._entries
-        while True:
-            while entries:
-                entry = entries.popleft()
-                if type(entry) is not Task:
-                    return entry.value  # type: ignore[no-any-return]
-                if entry.error is None:
-                    if entry.value is not NO_VALUE:
-                        return entry.value  # type: ignore[no-any-return]
-                else:
-                    self._failed(entry)
-            self._more()
+        while not self._values:
+            if self._odd:
+                self._see_to_odd()
+            elif not self._more():
+                raise StopIteration
+        return self._values.popleft()
 
     def __aiter__(self) -> AsyncIterator[_R]:
         return self._iterate()
@@ -161,97 +178,107 @@ class Results(Generic[_R]):
             engine.ledger.cancel_waiting(self.ledger, reason, False)
             engine.ledger.discard_done(self.ledger)
             self.claim()
-        self._entries.clear()
+        self._values.clear()
+        self._odd.clear()
         engine.forget(self)
         engine.cut_off(tasks)
 
     # -- reading and waiting -------------------------------------------------------------
 
-    def _failed(self, task: Task) -> None:
-        assert task.error is not None
-        if self._on_failure == "skip":
-            return
+    def _sort(self, entry: Any) -> None:
+        """Put an entry where the iterator looks: values in front of the first odd one."""
+        if self._odd:
+            self._odd.append(entry)
+        elif type(entry) is not Task:
+            self._values.append(entry.value)
+        elif entry.error is not None:
+            self._odd.append(entry)
+        elif entry.value is not NO_VALUE:
+            self._values.append(entry.value)
+
+    def _see_to_odd(self) -> None:
+        """The values are used up: what becomes of the failure behind them."""
+        task = self._odd.popleft()
+        rest, self._odd = self._odd, deque()
         if self._on_failure == "raise":
             self.close()
             raise task.error
-        self._on_failure.on_next(outcome_of(task, self._engine.now()))
+        if self._on_failure != "skip":
+            self._on_failure.on_next(outcome_of(task, self._engine.now()))
+        for entry in rest:
+            self._sort(entry)
 
-    def _more(self) -> None:
-        """Fetch what is done; else read on; else wait; or end the iteration."""
+    def _more(self) -> bool:
+        """Fetch what is done; else read on; else wait; False at the end."""
         engine, ledger = self._engine, self.ledger
-        gate = None
-        try:
-            engine.lock.acquire()
+        while True:
+            gate = None
+            with engine.lock:
+                if self._over:
+                    return False
+                # What was fetched last time counted until now, when it has been returned.
+                ledger.held = 0
+                while (entry := ledger.fetch()) is not None:
+                    ledger.held += 1
+                    self._sort(entry)
+                if not ledger.held:
+                    if ledger.finished:
+                        self._over = True
+                    elif (self._items is None and not self._read_ahead) or not ledger.has_room():
+                        gate = threading.Lock()
+                        gate.acquire()
+                        self._gate = gate.release
+                        if ledger.done:  # from a worker that saw no gate
+                            self._gate = gate = None
+                            continue
+                chores = engine.chores()
+            engine.carry_out(chores)
+            if ledger.held:
+                return True
             if self._over:
-                raise StopIteration
-            # What was fetched last time has been returned only now: until then it counted.
-            ledger.undelivered -= self._fetched
-            fetch, entries = ledger.fetch, self._entries
-            while (entry := fetch()) is not None:
-                entries.append(entry)
-            self._fetched = len(entries)
-            ledger.undelivered += self._fetched
-            if not entries:
-                if ledger.finished:
-                    self._over = True
-                elif (self._items is None and not self._held) or not ledger.has_room():
-                    gate = threading.Lock()
-                    gate.acquire()
-                    self._gate = gate.release
-            chores = engine.chores()
-        finally:
-            engine.lock.release()
-        engine.carry_out(chores)
-        if entries:
-            return
-        if self._over:
-            engine.forget(self)
-            if self._error is not None:
-                raise self._error
-            raise StopIteration
-        if gate is None:
-            self._read()
-        elif not engine.run_one(ledger):
-            if engine.clock.virtual:
-                raise WouldBlock("imap cannot wait in virtual time; use pool.pull and pool.map")
-            gate.acquire()
+                engine.forget(self)
+                if self._error is not None:
+                    raise self._error
+                return False
+            if gate is None:
+                self._read()
+            elif not engine.run_one(ledger):
+                if engine.clock.virtual:
+                    raise WouldBlock(
+                        "imap cannot wait in virtual time; use pool.pull and pool.map"
+                    )
+                gate.acquire()
 
     def _read(self) -> None:
         """Read input and hand it over, as much as there is room for."""
-        items, held = self._items, self._held
-        ledger, engine = self.ledger, self._engine
-        if items is not None and not held:
-            # Never more than what surely is taken: an item read is an item ahead.
-            most = max(1, min(ledger.max_pending - len(ledger.waiting), _READ_MOST))
+        ledger, engine, ahead = self.ledger, self._engine, self._read_ahead
+        if self._items is not None and not ahead:
+            # An item read is an item ahead: never more than will surely be taken.
+            room = max(1, min(ledger.max_pending - len(ledger.waiting), _READ_MOST))
             until = perf_counter() + _READ_FOR
             try:
-                while len(held) < most:
-                    held.append(next(items))
-                    if len(held) % 16 == 0 and perf_counter() > until:
+                while room > 0:
+                    some = min(room, _READ_AT_ONCE)
+                    before = len(ahead)
+                    ahead.extend(islice(self._items, some))
+                    if len(ahead) - before < some:
+                        self._items = None
                         break
-            except StopIteration:
-                self._items = None
+                    room -= some
+                    if perf_counter() > until:
+                        break
             except BaseException as error:
                 self._items, self._error = None, error
-        started = []
         now = engine.now()
-        accept = engine.ledger.accept
+        tasks = [Task(ledger, item, now) for item in ahead]
         with engine.lock:
-            if ledger.ended:
-                held.clear()
-            taken = 0
-            for item in held:
-                task = Task(ledger, item, now)
-                verdict = accept(ledger, task)
-                if verdict == FULL:
-                    break
-                taken += 1
-                if verdict == STARTED:
-                    started.append(task)
-            del held[:taken]
-            if self._items is None and not held:
+            taken, started = (len(tasks), 0)
+            if not ledger.ended:
+                taken, started = engine.ledger.accept_many(ledger, tasks)
+            del ahead[:taken]
+            if self._items is None and not ahead:
                 ledger.ended = True
             chores = engine.chores()
         if started:
-            engine.start(started)
+            engine.start(tasks[:started])
         engine.carry_out(chores)

@@ -4,6 +4,7 @@ No clock, no thread, no Rx and no user code: the binding (`_engine`) calls this 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rxpool.errors import ItemDropped, Overflow, TaskCancelled
@@ -30,12 +31,13 @@ class Task:
     __slots__ = (
         "accepted",
         "attempts",
-        "backend",
         "cancelled",
         "collected",
         "error",
         "flow",
+        "inner",
         "item",
+        "note",
         "parts",
         "running",
         "settled",
@@ -45,22 +47,25 @@ class Task:
         "value",
     )
 
+    # Set when the task starts or is settled, as creating tasks is on the hot path.
+    started: float
+    took: float
+    value: Any
+    note: Any  #: what the backend remembers of it
+
     def __init__(self, flow: "FlowLedger", item: Any, now: float) -> None:
         self.flow = flow
         self.item = item
         self.accepted = now
-        self.started = now
-        self.took = 0.0
         self.attempts = 0
         self.running = False
         self.slot = False  # holds a slot of the pool
         self.settled = False
         self.cancelled = False
-        self.value: Any = None
         self.error: BaseException | None = None
         self.parts: deque[Any] | None = None  # ordered: results so far of an Observable
         self.collected: list[Any] | None = None  # results of an Observable, kept together
-        self.backend: Any = None  # what the backend remembers of it
+        self.inner: Any = None  # cancels what the function left running
 
 
 class Part:
@@ -78,6 +83,10 @@ class FlowLedger:
     Inside are at most `concurrency` running tasks and, in completion order, `max_pending`
     others, be they waiting to start or done and not yet fetched.  In input order
     `max_pending` may wait, and `max_reorder` be started and not yet fetched.
+
+    In completion order a worker may go from one task to the next without the engine's lock
+    (`Engine._swift`): `waiting`, `done` and `tasks` are changed by single atomic operations,
+    and whoever removes a task from `tasks` settles it.
     """
 
     __slots__ = (
@@ -99,7 +108,9 @@ class FlowLedger:
         "running",
         "succeeded",
         "tasks",
-        "undelivered",
+        "cut_off",
+        "held",
+        "reordered",
         "waiting",
     )
 
@@ -127,7 +138,9 @@ class FlowLedger:
         self.done: deque[Any] = deque()
         self.tasks: set[Task] = set()  # running
         self.running = 0
-        self.undelivered = 0  # done and not fetched
+        self.reordered = 0  # in input order: done and not fetched
+        self.held = 0  # fetched, but to be counted as if not
+        self.cut_off: tuple[str, bool] | None = None  # cancelled: why, and outcomes kept?
         self.listed = False
         self.ended = False
         self.binding: Any = None
@@ -136,7 +149,12 @@ class FlowLedger:
     @property
     def in_flight(self) -> int:
         """Accepted and not settled."""
-        return len(self.waiting) + self.running
+        return self.accepted - self.succeeded - self.failed - self.dropped - self.cancelled
+
+    @property
+    def undelivered(self) -> int:
+        """Done and not fetched."""
+        return len(self.done) + self.reordered + self.held
 
     @property
     def finished(self) -> bool:
@@ -160,29 +178,38 @@ class FlowLedger:
         """Whether an item would be taken."""
         if self.ended:
             return True  # it would be refused, but nobody has to wait for that
-        if self.order is None:
-            if len(self.waiting) + self.undelivered < self.max_pending:
-                return True
-        elif len(self.waiting) < self.max_pending:
-            return True
-        return self._may_start_at_once()
+        return self._inside() < self.max_pending or self._may_start_at_once()
+
+    def pop_waiting(self) -> Task | None:
+        """The task that has waited longest, or None."""
+        try:
+            return self.waiting.popleft()
+        except IndexError:
+            return None
 
     def fetch(self) -> Any:
         """The next `Task` or `Part` to deliver, or None."""
         if self.done:
-            self.undelivered -= 1
-            return self.done.popleft()
+            try:
+                return self.done.popleft()
+            except IndexError:  # a worker was faster
+                return None
         if self.order:
             head = self.order[0]
             if head.parts:
-                self.undelivered -= 1
+                self.reordered -= 1
                 return Part(head.parts.popleft())
             if head.settled:
                 self.order.popleft()
-                self.undelivered -= 1
+                self.reordered -= 1
                 self.ledger.enlist(self)  # another may start
                 return head
         return None
+
+    def _inside(self) -> int:
+        """What counts against `max_pending`."""
+        waiting = len(self.waiting)
+        return waiting + len(self.done) + self.held if self.order is None else waiting
 
     def _may_start_at_once(self) -> bool:
         if self.waiting or self.ledger.free <= 0 or not self.may_run():
@@ -195,30 +222,22 @@ class FlowLedger:
 class Ledger:
     """The slots of a pool and the flows that share them, in turn."""
 
-    __slots__ = ("_ring", "free", "slots")
+    __slots__ = ("ring", "free", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.free = slots  #: below 0 while more runs than a reduced number of slots
-        self._ring: deque[FlowLedger] = deque()  # flows that have something to start
-
-    @property
-    def has_work(self) -> bool:
-        """Whether a flow may have something to start."""
-        return bool(self._ring)
+        self.ring: deque[FlowLedger] = deque()  # flows that may have something to start
 
     def accept(self, flow: FlowLedger, task: Task) -> int:
         """Take a task, or not; a FULL one was not."""
-        if flow._may_start_at_once():
+        if self.free > 0 and flow._may_start_at_once():
             flow.accepted += 1
             self._start(flow, task)
             self.free -= 1
             task.slot = True
             return STARTED
-        waiting = len(flow.waiting)
-        if flow.order is None:
-            waiting += flow.undelivered
-        if waiting >= flow.max_pending:
+        if flow._inside() >= flow.max_pending:
             if flow.overflow == "block" or len(flow.done) > flow.max_pending + _MANY_DROPS:
                 return FULL
             if flow.overflow == "error":
@@ -227,22 +246,46 @@ class Ledger:
             if flow.overflow == "drop_newest" or not flow.waiting:
                 self._drop(flow, task)
                 return DROPPED
-            self._drop(flow, flow.waiting.popleft())
+            if (oldest := flow.pop_waiting()) is not None:
+                self._drop(flow, oldest)
         else:
             flow.accepted += 1
         flow.waiting.append(task)
-        self.enlist(flow)
+        if not flow.listed:
+            flow.listed = True
+            self.ring.append(flow)
         return WAITING
+
+    def accept_many(self, flow: FlowLedger, tasks: Sequence[Task]) -> tuple[int, int]:
+        """Take the first tasks, as many as there is room for: how many, and how many started.
+
+        The flow's policy is to let producers wait.
+        """
+        taken = started = 0
+        while taken < len(tasks) and self.free > 0:
+            verdict = self.accept(flow, tasks[taken])
+            if verdict == FULL:
+                return taken, started
+            started += verdict == STARTED
+            taken += 1
+        room = max(0, flow.max_pending - flow._inside())
+        more = tasks[taken : taken + room]
+        if more:
+            flow.accepted += len(more)
+            flow.waiting.extend(more)
+            self.enlist(flow)
+        return taken + len(more), started
 
     def next(self) -> Task | None:
         """Start a waiting task, flows taking turns, or None.  The slot is the caller's."""
-        ring = self._ring
+        ring = self.ring
         while ring:
             flow = ring[0]
             if flow.waiting and flow.may_run():
                 if len(ring) > 1:
                     ring.rotate(-1)
-                return self._start(flow, flow.waiting.popleft())
+                if (task := flow.pop_waiting()) is not None:
+                    return self._start(flow, task)
             ring.popleft()
             flow.listed = False
         return None
@@ -266,7 +309,8 @@ class Ledger:
             return None
         if not flow.may_run() and not (nested and flow.concurrency is None):
             return None
-        return self._start(flow, flow.waiting.popleft())
+        waiting = flow.pop_waiting()
+        return None if waiting is None else self._start(flow, waiting)
 
     def start_directly(self, flow: FlowLedger, task: Task) -> bool:
         """Start a task that found no room on the thread that brings it; uses no slot."""
@@ -280,20 +324,54 @@ class Ledger:
         """Remember that *flow* may have something to start."""
         if not flow.listed and flow.waiting:
             flow.listed = True
-            self._ring.append(flow)
+            self.ring.append(flow)
 
     def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:
         """Note how a running task ended; False if it was settled before (cancelled)."""
-        if task.settled:
-            return False
         flow = task.flow
+        try:
+            flow.tasks.remove(task)
+        except KeyError:
+            return False
         flow.running -= 1
-        flow.tasks.discard(task)
         task.running = False
+        task.settled = True
         task.took = now - task.started
-        self._settle(flow, task, value, error)
-        self.enlist(flow)
+        if error is None:
+            task.value = value
+            flow.succeeded += 1
+        else:
+            task.error = error
+            if isinstance(error, Withdrawn):
+                task.cancelled = True
+                flow.cancelled += 1
+            else:
+                flow.failed += 1
+        if flow.order is None:
+            flow.done.append(task)
+        else:
+            flow.reordered += 1
+        if flow.waiting and not flow.listed:
+            self.enlist(flow)
         return True
+
+    def step_down(self, flow: FlowLedger, succeeded: int) -> None:
+        """A worker that went from task to task without the lock stops doing so.
+
+        *succeeded* of its tasks are not counted yet; it runs none at present.
+        """
+        flow.succeeded += succeeded
+        flow.running -= 1
+        self.enlist(flow)
+
+    def disown(self, task: Task) -> None:
+        """Cancel a task that such a worker took while its flow was being cancelled."""
+        flow = task.flow
+        assert flow.cut_off is not None
+        reason, keep = flow.cut_off
+        self.release(task)
+        task.took = 0.0
+        self._cancel(flow, task, reason, keep)
 
     def add_part(self, task: Task, value: Any) -> bool:
         """Note one result of a running task that gives several; False if it was cancelled."""
@@ -306,7 +384,7 @@ class Ledger:
             if task.parts is None:
                 task.parts = deque()
             task.parts.append(value)
-        flow.undelivered += 1
+            flow.reordered += 1
         return True
 
     def release(self, task: Task) -> None:
@@ -330,17 +408,23 @@ class Ledger:
 
     def cancel_waiting(self, flow: FlowLedger, reason: str, keep: bool) -> None:
         """Cancel what waits; *keep* the outcomes to be fetched, else only count them."""
-        while flow.waiting:
-            self._cancel(flow, flow.waiting.popleft(), reason, keep)
+        while (task := flow.pop_waiting()) is not None:
+            self._cancel(flow, task, reason, keep)
 
     def cancel_running(self, flow: FlowLedger, reason: str, keep: bool, now: float) -> list[Task]:
         """Cancel what runs; answers the tasks whose work should be cut off."""
-        tasks = sorted(flow.tasks, key=lambda task: task.started)
-        flow.tasks.clear()
+        flow.cut_off = reason, keep
+        tasks: list[Task] = []
+        while flow.tasks:
+            try:
+                tasks.append(flow.tasks.pop())
+            except KeyError:  # a worker settled the last one
+                break
+        tasks.sort(key=lambda task: task.accepted)
         for task in tasks:
             flow.running -= 1
             task.running = False
-            task.took = now - task.started
+            task.took = max(0.0, now - getattr(task, "started", now))
             self.release(task)
             self._cancel(flow, task, reason, keep)
         return tasks
@@ -350,7 +434,7 @@ class Ledger:
         flow.done.clear()
         if flow.order is not None:
             flow.order.clear()
-        flow.undelivered = 0
+        flow.reordered = flow.held = 0
 
     def resize(self, slots: int) -> None:
         """Change the number of slots; running tasks run on."""
@@ -359,41 +443,26 @@ class Ledger:
 
     def _start(self, flow: FlowLedger, task: Task) -> Task:
         flow.running += 1
-        flow.tasks.add(task)
         if flow.order is not None:
             flow.order.append(task)
         task.running = True
         task.attempts += 1
+        flow.tasks.add(task)
         return task
-
-    def _settle(
-        self, flow: FlowLedger, task: Task, value: Any, error: BaseException | None
-    ) -> None:
-        task.settled = True
-        if error is None:
-            task.value = value
-            flow.succeeded += 1
-        else:
-            task.error = error
-            if isinstance(error, Withdrawn):
-                task.cancelled = True
-                flow.cancelled += 1
-            else:
-                flow.failed += 1
-        flow.undelivered += 1
-        if flow.order is None:
-            flow.done.append(task)
 
     def _cancel(self, flow: FlowLedger, task: Task, reason: str, keep: bool) -> None:
         task.settled = task.cancelled = True
         task.error = TaskCancelled(reason)
+        if not task.attempts:
+            task.took = 0.0
         flow.cancelled += 1
         if not keep:
             return
-        flow.undelivered += 1
         if flow.order is None:
             flow.done.append(task)
-        elif task.attempts == 0:
+            return
+        flow.reordered += 1
+        if task.attempts == 0:
             flow.order.append(task)
 
     def _drop(self, flow: FlowLedger, task: Task) -> None:
@@ -401,9 +470,8 @@ class Ledger:
         task.error = ItemDropped(
             f"dropped by overflow={flow.overflow!r}: max_pending={flow.max_pending} items waited"
         )
+        task.took = 0.0
         flow.dropped += 1
-        if not flow.keeps_drops:
-            return
-        flow.undelivered += 1
-        # Out of turn in input order too: it waited for nobody before it.
-        flow.done.append(task)
+        if flow.keeps_drops:
+            # Out of turn in input order too: it waited for nobody before it.
+            flow.done.append(task)

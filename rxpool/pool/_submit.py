@@ -55,6 +55,7 @@ class Calls:
 
     collects = True
     name = "submit"
+    swift = None
     sources: tuple[Any, ...] = ()
 
     def __init__(self, engine: Engine, ledger: FlowLedger) -> None:
