@@ -330,9 +330,9 @@ def test_strict_never_admits_more_than_rate(items, rate, per, late, cooldown):
 
 
 @given(
-    throttle_items,
-    st.sampled_from([1.0, 2.0, 5.0]),
-    st.sampled_from([1.0, 3.0, 8.0]),
+    st.lists(st.tuples(steps, keys, st.sampled_from([0.0, 0.5, 1.0, 2.0, 3.0])), max_size=30),
+    st.sampled_from([1.0, 4.0, 4.0, 5.0]),
+    st.sampled_from([3.0, 8.0, 20.0]),
     st.sampled_from([0.0, 0.0, 1.0, 5.0]),
 )
 def test_strict_lets_items_leave_at_the_first_instant(items, rate, per, cooldown):

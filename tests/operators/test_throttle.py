@@ -241,6 +241,13 @@ TABLE = {
         [*items(210, 212, 222, 232), on_completed(500)],
         500,
     ),
+    "strict counts each cost that leaves the window": (
+        {"rate": 5, "per": 10, "strict": True, "cost": lambda item: 1 if item == 3 else 2},
+        [*items(210, 212, 214, 215), on_completed(500)],
+        # the two of the first item are enough for the fourth
+        [*items(210, 212, 214, 220), on_completed(500)],
+        500,
+    ),
     "strict with cooldown: a full window closes it": (
         {"rate": 2, "per": 10, "strict": True, "cooldown": 30},
         [*items(210, 211, 212, 213, 214), on_completed(500)],
