@@ -1,0 +1,1 @@
+"""The parts of `code_index.py` that know nothing of streams."""
