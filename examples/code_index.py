@@ -84,7 +84,7 @@ def run(stream: Observable[Tally], take: Callable[[Tally], None]) -> None:
         raise errors[0]
 
 
-def watch(pool: WorkerPool, tree: Tree, index: Index) -> None:
+def watch(pool: WorkerPool, tree: Tree, index: Index, total: Tally) -> None:
     """Follow the changes of the tree until Ctrl-C."""
     changes: Subject[Path] = Subject()
     stop = threading.Event()
@@ -94,6 +94,7 @@ def watch(pool: WorkerPool, tree: Tree, index: Index) -> None:
             changes.on_next(path)  # waits while the pool is behind
 
     def tell(saved: Tally) -> None:
+        total.add(saved)
         for note in saved.notes:
             print(strftime("%H:%M:%S"), note, flush=True)
 
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 progress.clear()
                 report("indexed", progress, index, options.query)
                 if options.watch:
-                    watch(pool, tree, index)
+                    watch(pool, tree, index, progress.total)
         except KeyboardInterrupt:
             progress.clear()
             report("interrupted after", progress, index)

@@ -45,19 +45,21 @@ class Progress:
 
 
 def report(headline: str, progress: Progress, index: Index, query: str | None = None) -> None:
-    """Print what was done, how fast, what failed, and the answer to *query*."""
+    """Print what was done; with a *query* also how fast, what failed, and the answer."""
     total, elapsed = progress.total, progress.elapsed
     files, definitions = index.counts()
     lines = [
         f"{headline} {total.files:,} files, {total.definitions:,} definitions, "
         f"{total.failures} failures in {elapsed:.1f} s",
-        f"  speed     {total.files / elapsed:,.0f} files/s, "
-        f"{total.definitions / elapsed:,.0f} definitions/s, "
-        f"{total.size / elapsed / 1e6:.1f} MB/s",
         f"  database  {index.database}: {files:,} files, {definitions:,} definitions, "
         f"{index.size() / 1e6:.1f} MB",
     ]
     if query is not None:
+        lines.append(
+            f"  speed     {total.files / elapsed:,.0f} files/s, "
+            f"{total.definitions / elapsed:,.0f} definitions/s, "
+            f"{total.size / elapsed / 1e6:.1f} MB/s"
+        )
         failures = index.failures()
         lines += [f"  failed    {path}: {reason}" for path, reason in failures[:20]]
         if failures[20:]:

@@ -193,7 +193,7 @@ def test_report(tree: Path, tmp_path: Path):
     report = index(
         tmp_path, tree, "--database", database, "--query", "read buff", "--workers", 2
     )
-    first, speed, size, *rest = report.splitlines()
+    first, size, speed, *rest = report.splitlines()
     assert first.startswith("indexed 5 files, 11 definitions, 4 failures in ")
     for unit in (" files/s", " definitions/s", " MB/s"):
         assert unit in speed
