@@ -85,6 +85,9 @@ class TimerScheduler(PeriodicScheduler):
         self._dead = 0
         self._threads = 0
         self._spare = 0
+        # One entry for each thread that is new, or done with its action, and waits for the
+        # lock to see whether to watch.  Appending and popping are atomic, lock or no lock.
+        self._coming: list[None] = []
         self._watched = False
         self._summoned = False
         self._origin = datetime.now(UTC), monotonic()
@@ -178,17 +181,23 @@ class TimerScheduler(PeriodicScheduler):
         if self._spare:
             self._standby.notify()
             return
+        if self._coming:
+            return
         self._threads += 1
+        self._coming.append(None)
         try:
             threading.Thread(target=self._work, name="rxpool-timer", daemon=True).start()
         except BaseException:
             self._threads -= 1
+            self._coming.pop()
             self._summoned = False
             raise
 
     def _work(self) -> None:
+        coming = self._coming
         while True:
             with self._lock:
+                coming.pop()
                 action = self._next_action()
             if action is None:
                 return
@@ -196,6 +205,7 @@ class TimerScheduler(PeriodicScheduler):
                 action()
             except BaseException as error:
                 report_uncaught("timer", error)
+            coming.append(None)
             del action  # an idle thread keeps nothing of the last action alive
 
     def _next_action(self) -> Callable[[], object] | None:
