@@ -13,7 +13,7 @@ from rxpool._core.stage import FULL, Note, Stage
 from rxpool.errors import InvalidArgument, InvalidArgumentType, InvalidItem
 from rxpool.events import Monitor
 
-__all__ = ("batch",)
+__all__ = ("BatchState", "batch")
 
 _T = TypeVar("_T")
 

@@ -14,7 +14,7 @@ from rxpool._core.stage import FULL, NOTHING, Note
 from rxpool.errors import InvalidArgument
 from rxpool.events import Monitor
 
-__all__ = ("debounce",)
+__all__ = ("DebounceState", "debounce")
 
 _T = TypeVar("_T")
 

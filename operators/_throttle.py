@@ -15,7 +15,14 @@ from rxpool._core.stage import FULL, Note
 from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.events import Monitor
 
-__all__ = ("OVERFLOWS", "OverflowPolicy", "throttle")
+__all__ = (
+    "OVERFLOWS",
+    "OverflowPolicy",
+    "SlidingLog",
+    "ThrottleState",
+    "TokenBucket",
+    "throttle",
+)
 
 _T = TypeVar("_T")
 
