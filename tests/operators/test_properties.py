@@ -54,7 +54,10 @@ class Drive:
                     return
             elif self.state.absorb(item, self.now):
                 return
+        rounds = 0
         while self.state.offer(item, self.now, extra) == FULL:
+            rounds += 1
+            assert rounds < 1000, "there is never room"
             retry, due = self.state.retry_at(extra), self.state.due
             at = min(inf if retry is None else retry, inf if due is None else due + self.late)
             assert at < inf, "nothing would ever make room"

@@ -11,7 +11,9 @@ from reactivex.subject import Subject
 
 from rxpool import TimerScheduler
 from rxpool import operators as ops
+from rxpool._core import stage
 from rxpool.errors import WouldBlock
+from rxpool.operators import _batch, _debounce, _throttle
 
 BOOM = RuntimeError("boom")
 PATIENCE = 10.0  #: seconds after which a test says that it hangs
@@ -64,7 +66,8 @@ class Sink:
 
     def on_next(self, value):
         with self.alone():
-            self.values.append(value)
+            # a batch must not grow any more: keep what it was
+            self.values.append(list(value) if isinstance(value, list) else value)
 
     def on_error(self, error):
         self.on_next(error)
@@ -76,13 +79,18 @@ class Sink:
         self.ended.set()
 
 
-def storm(source, threads=4, each=400):
-    """Push from several threads at once: pairs of a thread's number and a counter."""
+def storm(source, threads=4, each=400, in_step=False):
+    """Push from several threads at once: pairs of a thread's number and a counter.
+
+    With *in_step* they start together for every item, most often to an idle operator.
+    """
     together = threading.Barrier(threads)
 
     def produce(number):
         together.wait(PATIENCE)
         for i in range(each):
+            if in_step:
+                together.wait(PATIENCE)
             source.on_next((number, i))
 
     finish(*[start(produce, number) for number in range(threads)])
@@ -142,6 +150,95 @@ def test_threads_and_timers_deliver_one_at_a_time(make, key, frantic):
     for item in items:
         lanes.setdefault((item[0], key(item)), []).append(item)
     assert [lane for lane in lanes.values() if lane != sorted(lane)] == []
+    assert [value for value in sink.values if isinstance(value, list) and len(value) > 7] == []
+
+
+class YieldingLock:
+    """An RLock that lets other threads in wherever it is let go."""
+
+    def __init__(self):
+        self._lock = threading.RLock()
+        self.acquire = self._lock.acquire
+        self._is_owned = self._lock._is_owned
+        self._release_save = self._lock._release_save
+        self._acquire_restore = self._lock._acquire_restore
+
+    def release(self):
+        self._lock.release()
+        time.sleep(0)
+
+    def __enter__(self):
+        return self.acquire()
+
+    def __exit__(self, *_):
+        self.release()
+
+
+def watched(state_type, intruders):
+    """A state that notices when a thread enters it while another is inside."""
+
+    def wrap(name):
+        inner = getattr(state_type, name)
+
+        def method(self, *args):
+            before, self.inside = getattr(self, "inside", None), threading.get_ident()
+            if before not in (None, self.inside):
+                intruders.append(name)
+            time.sleep(0)  # let others in, if they can get in
+            try:
+                return inner(self, *args)
+            finally:
+                self.inside = before
+
+        return method
+
+    names = {"absorb", "admit", "offer", "expire", "finish", "clear"} & set(dir(state_type))
+    return type("Watched", (state_type,), {name: wrap(name) for name in names})
+
+
+SHORT_CUTS = {
+    "batch": (_batch, "BatchState", lambda: ops.batch(3, 0.001)),
+    "throttle": (_throttle, "ThrottleState", lambda: ops.throttle(1e9, burst=1e9)),
+    "debounce": (_debounce, "DebounceState", lambda: ops.debounce(0.001)),
+}
+
+
+@pytest.mark.parametrize(("module", "name", "make"), SHORT_CUTS.values(), ids=SHORT_CUTS)
+def test_one_thread_at_a_time_is_in_the_state(module, name, make, monkeypatch):
+    """Producers, timer and a thread that disposes never meet in the state.
+
+    Catches: no lock in `absorbing`, `passing`, `put`, `act`, `_next`, `_ring` or `dispose`.
+    """
+    intruders = []
+    monkeypatch.setattr(module, name, watched(getattr(module, name), intruders))
+    for leave in (False, True):
+        source, sink = Subject(), Sink()
+        subscription = source.pipe(make()).subscribe(sink)
+        leaver = start(subscription.dispose) if leave else None
+        storm(source, each=100)
+        if leaver is not None:
+            finish(leaver)
+        else:
+            source.on_completed()
+            assert sink.ended.wait(PATIENCE)
+    assert intruders == []
+    assert sink.overlaps == 0
+
+
+@pytest.mark.parametrize(("make", "key"), FLOWS.values(), ids=FLOWS)
+def test_wherever_the_lock_is_let_go(make, key, monkeypatch):
+    """As the first test, with threads that take turns whenever the lock is let go.
+
+    Catches: becoming the deliverer, or ceasing to be, without the lock.
+    """
+    monkeypatch.setattr(stage, "RLock", YieldingLock)
+    source, sink = Subject(), Sink()
+    source.pipe(make(key)).subscribe(sink)
+    pushed = storm(source, each=100, in_step=True)
+    source.on_completed()
+    assert sink.ended.wait(PATIENCE)
+    assert (sink.overlaps, sink.late) == (0, 0)
+    assert sorted(flat(sink.values)) == pushed
 
 
 @pytest.mark.parametrize("leading", [False, True])
