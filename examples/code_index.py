@@ -138,6 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 report("indexed", progress, index, options.query)
                 if options.watch:
                     watch(pool, tree, index, progress.total)
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is over anyway
         except KeyboardInterrupt:
             progress.clear()
             report("interrupted after", progress, index)

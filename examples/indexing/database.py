@@ -149,9 +149,9 @@ class Index:
 
     def counts(self) -> tuple[int, int]:
         """How many files and definitions there are."""
-        return self._ask(
-            "SELECT (SELECT count(*) FROM files), (SELECT count(*) FROM definitions)"
-        )[0]
+        query = "SELECT (SELECT count(*) FROM files), (SELECT count(*) FROM definitions)"
+        ((files, definitions),) = self._ask(query)
+        return files, definitions
 
     def failures(self) -> list[tuple[str, str]]:
         """The files that could not be parsed, with the reasons."""
@@ -159,8 +159,8 @@ class Index:
 
     def size(self) -> int:
         """Bytes of the database."""
-        pages, page = self._ask("PRAGMA page_count")[0][0], self._ask("PRAGMA page_size")[0][0]
-        return pages * page
+        ((pages,),), ((page,),) = self._ask("PRAGMA page_count"), self._ask("PRAGMA page_size")
+        return int(pages * page)
 
     def close(self) -> None:
         """Let go of the database, after the batch that is being written."""
