@@ -22,8 +22,7 @@ def _hand_over(
     exc_info = event.pop("exc_info", None)
     text = event.pop("event")
     fields = " ".join(f"{name}={value!r}" for name, value in event.items())
-    # A percent sign in a value must not be read as a format by logging.
-    text = (f"{text} {fields}" if fields else str(text)).replace("%", "%%")
+    text = f"{text} {fields}" if fields else str(text)
     return (text,), {"exc_info": exc_info, "extra": {"rxpool": event}}
 
 

@@ -1,20 +1,34 @@
-"""The demand of what lies downstream, found while a chain is being subscribed.
+"""What feeds what, found while a chain is being subscribed.
 
-Subscribing runs upstream: a flow that subscribes to its source is an inlet for whatever is
-subscribed inside that call, on the same thread.  So a source that reads on demand, or a flow
-further up, learns which bounded inbox it feeds, whatever operators are in between.
+Subscribing runs upstream: whatever is subscribed while a node subscribes to its source, on
+the same thread, feeds that node.  So a source that reads on demand, or a flow further up,
+learns which bounded inbox it feeds, whatever operators are in between; and a pool that
+closes knows where its chains begin.
 """
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
-__all__ = ("Inlet", "current_inlet", "feeding")
+__all__ = ("Inlet", "Node", "current_inlet", "feeding")
 
 
-class Inlet(Protocol):
-    """A bounded inbox."""
+class Node(Protocol):
+    """A flow of a pool, or a stage that holds items."""
+
+    sources: "list[Node]"  #: the nodes that feed this one
+
+    @property
+    def ended(self) -> bool:
+        """Whether the end was delivered, or the subscriber left."""
+
+    def cut(self) -> None:
+        """Take nothing more from the source; what is held comes out, then the completion."""
+
+
+class Inlet(Node, Protocol):
+    """A node with a bounded inbox."""
 
     @property
     def holds_back(self) -> bool:
@@ -26,13 +40,10 @@ class Inlet(Protocol):
     def on_room(self, resume: Callable[[], object]) -> bool:
         """Call *resume* once when there is room; False, and no call, if there is already."""
 
-    def fed_by(self, source: Any) -> None:
-        """*source*, a flow or an operator, was subscribed upstream."""
-
 
 class _Subscribing(threading.local):
     def __init__(self) -> None:
-        self.inlets: list[Inlet] = []
+        self.nodes: list[tuple[Node, Inlet | None]] = []
 
 
 _subscribing = _Subscribing()
@@ -40,15 +51,18 @@ _subscribing = _Subscribing()
 
 def current_inlet() -> Inlet | None:
     """The nearest inlet downstream of what is being subscribed on this thread."""
-    inlets = _subscribing.inlets
-    return inlets[-1] if inlets else None
+    nodes = _subscribing.nodes
+    return nodes[-1][1] if nodes else None
 
 
 @contextmanager
-def feeding(inlet: Inlet) -> Iterator[None]:
-    """What is subscribed inside feeds *inlet*."""
-    _subscribing.inlets.append(inlet)
+def feeding(node: Node, inlet: Inlet | None = None) -> Iterator[None]:
+    """What is subscribed inside feeds *node*, and *inlet* or the inlet *node* feeds itself."""
+    nodes = _subscribing.nodes
+    if nodes:
+        nodes[-1][0].sources.append(node)
+    nodes.append((node, current_inlet() if inlet is None else inlet))
     try:
         yield
     finally:
-        _subscribing.inlets.pop()
+        nodes.pop()

@@ -7,6 +7,7 @@ from reactivex import Observable, abc
 from reactivex.disposable import CompositeDisposable
 
 from rxpool import _checks as checks
+from rxpool._core.inlet import feeding
 from rxpool._core.stage import Stage, StageState
 from rxpool.events import Monitor
 from rxpool.timing import Clock
@@ -60,9 +61,10 @@ def operator(
                 upstream.add(attach(stage, state, default))
             if not upstream.is_disposed:
                 on_next = _entry(stage, state, measure)
-                upstream.add(
-                    source.subscribe(on_next, stage.fail, stage.complete, scheduler=default)
-                )
+                with feeding(stage):
+                    upstream.add(
+                        source.subscribe(on_next, stage.fail, stage.complete, scheduler=default)
+                    )
             return subscription
 
         return Observable(subscribe)

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
 from reactivex import abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
+from rxpool._core.inlet import Node
 from rxpool._log import log, report_uncaught
 from rxpool.errors import WouldBlock
 from rxpool.events import MetricEvent, Monitor
@@ -106,6 +107,8 @@ class Stage(Generic[_T, _R]):
         "_timer",
         "_upstream",
         "_waiting",
+        "ended",
+        "sources",
     )
 
     def __init__(
@@ -132,6 +135,8 @@ class Stage(Generic[_T, _R]):
         self._rang = False
         self._waiting = 0
         self._end: tuple[Exception | None] | None = None
+        self.sources: list[Node] = []
+        self.ended = False  # see `Node`
         self._closed = False  # takes no more items: ended or disposed
         # Read for every item:
         self._now = clock.now
@@ -232,8 +237,14 @@ class Stage(Generic[_T, _R]):
             due = self._alarm_due() if value is NOTHING else None
         self._proceed(value, due)
 
+    def cut(self) -> None:
+        """Take nothing more from the source; what is held comes out, then the completion."""
+        self._upstream.dispose()
+        self.complete()
+
     def dispose(self) -> None:
         """The subscriber left: drop what is held, leave nothing behind."""
+        self.ended = True
         with self._lock:
             dropped = self._shut()
         self._release()
@@ -315,10 +326,13 @@ class Stage(Generic[_T, _R]):
         if end is None:  # disposed meanwhile
             return
         (error,) = end
-        if error is None:
-            self._observer.on_completed()
-        else:
-            self._observer.on_error(error)
+        try:
+            if error is None:
+                self._observer.on_completed()
+            else:
+                self._observer.on_error(error)
+        finally:
+            self.ended = True
 
     def _set_end(self, error: Exception | None) -> None:
         """Note the end and flush.  The lock is held."""

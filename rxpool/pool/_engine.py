@@ -77,8 +77,9 @@ class Engine:
         self.ledger = Ledger(slots)
         self.flows: dict[Any, None] = {}  # bindings, oldest first
         self.past = Counts()  # of flows that ended
+        self._ending: list[FlowLedger] = []
         self.faults: Broadcast[BaseException] = Broadcast("faults")
-        self.when_quiet: Callable[[], object] | None = None  # after the last flow
+        self.when_changed: Callable[[], object] | None = None  # once, after a flow ended
         self.closing = False
         self.terminated = False
         self._acquire, self._release = self.lock.acquire, self.lock.release
@@ -92,24 +93,40 @@ class Engine:
     def open(self, binding: Any) -> None:
         """Take a flow in; refused when the pool is closing."""
         with self.lock:
-            if self.closing:
-                raise PoolClosed(f"pool {self.name!r} is closed")
+            self.check_open()
             self.flows[binding] = None
         if self.backend.keeps_slot:
             self._lend()
+
+    def check_open(self) -> None:
+        """Refuse new work when the pool is closing, unless a task needs it to finish."""
+        if self.closing and (self.terminated or not self.works_here()):
+            raise PoolClosed(f"pool {self.name!r} is closed")
 
     def forget(self, binding: Any) -> None:
         """A flow ended."""
         with self.lock:
             if self.flows.pop(binding, self) is None:
-                self.past.add(binding.ledger)
+                self._ending.append(binding.ledger)
+            self.count_past()
             self._parked_to_errands(binding.ledger)
             self.changed.notify_all()
-            if self.when_quiet is not None and not self.flows:
-                self._errands.append(self.when_quiet)
-                self.when_quiet = None
+            if self.when_changed is not None:
+                self._errands.append(self.when_changed)
+                self.when_changed = None
             chores = self.chores()
         self.carry_out(chores)
+
+    def count_past(self) -> None:
+        """Sum the flows that ended, once their last workers have counted.  Locked."""
+        for flow in [flow for flow in self._ending if not flow.in_flight]:
+            self._ending.remove(flow)
+            self.past.add(flow)
+
+    def ledgers(self) -> list[FlowLedger]:
+        """Those of live flows, and of ended ones that are not in `past`.  Locked."""
+        self.count_past()
+        return [flow.ledger for flow in self.flows] + self._ending
 
     def fault(self, where: str, error: BaseException) -> None:
         """Publish an error that belongs to no item."""
@@ -210,7 +227,7 @@ class Engine:
                 remove(task)
             except KeyError:  # cancelled
                 break
-            task.running = False
+            task.running = None
             task.settled = True
             ended = now()
             task.took = ended - started
@@ -487,7 +504,7 @@ class Engine:
         self, flow: FlowLedger, task: Task | None, stack: list[Task], what: str
     ) -> bool | None:
         """Make room by running a task here: whether that was *task*; None: wait after all."""
-        nested = any(busy.flow is flow and busy.running for busy in stack)
+        here = any(busy.flow is flow and busy.running is not False for busy in stack)
         if len(stack) >= _DEEPEST:
             raise WouldBlock(
                 f"{what}: {len(stack)} tasks of pool {self.name!r} wait for one another on one "
@@ -496,9 +513,9 @@ class Engine:
         with self.lock:
             if flow.has_room():
                 return False
-            chosen = self.ledger.take(flow, nested)
+            chosen = self.ledger.take(flow, here)
             if chosen is None and task is not None and not flow.max_pending:
-                chosen = task if self.ledger.start_directly(flow, task) else None
+                chosen = task if self.ledger.start_directly(flow, task, here) else None
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:
@@ -507,7 +524,7 @@ class Engine:
         blocker = flow.binding.blocker()
         if blocker is not None and blocker is not flow:
             return False if self._help(blocker, None, stack, what) is not None else None
-        if nested:
+        if here:
             raise WouldBlock(
                 f"{what}: a task waits for room in its own flow, which may run no more tasks; "
                 "raise max_pending or concurrency"
@@ -533,9 +550,9 @@ class Engine:
         """Run a waiting task of *flow* here, if this thread works for the pool."""
         if not self.works_here():
             return False
-        nested = any(busy.flow is flow and busy.running for busy in _here.stack)
+        here = any(busy.flow is flow and busy.running is not False for busy in _here.stack)
         with self.lock:
-            chosen = self.ledger.take(flow, nested)
+            chosen = self.ledger.take(flow, here)
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:

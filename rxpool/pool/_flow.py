@@ -7,7 +7,7 @@ from typing import Any, Final
 from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxpool._core.inlet import Inlet
+from rxpool._core.inlet import Inlet, Node
 from rxpool.outcomes import Failure, Outcome, Success
 from rxpool.pool._engine import NO_VALUE, Engine
 from rxpool.pool._ledger import DROPPED, FULL, STARTED, WAITING, FlowLedger, Task
@@ -74,7 +74,7 @@ class Flow:
         self.ledger = ledger
         self.name = name
         self.collects = outcomes
-        self.sources: list[Any] = []  # flows and stages that were subscribed upstream
+        self.sources: list[Node] = []
         self.upstream = SingleAssignmentDisposable()
         self._engine = engine
         self._observer = observer
@@ -89,8 +89,9 @@ class Flow:
         self._now = engine.now
         self._accept = engine.ledger.accept
         self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
-        # Where an inlet or the order of items has to be looked at, that needs the lock.
-        plain = inlet is None and ledger.order is None
+        # Where an inlet, the order of items or a bound of the flow's own has to be looked
+        # at, that needs the lock.
+        plain = inlet is None and ledger.order is None and ledger.concurrency is None
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
         ledger.binding = self
 
@@ -167,9 +168,10 @@ class Flow:
         """See `Inlet`."""
         return self._engine.on_room(self.ledger, resume)
 
-    def fed_by(self, source: Any) -> None:
-        """See `Inlet`."""
-        self.sources.append(source)
+    @property
+    def ended(self) -> bool:
+        """See `Node`."""
+        return self._over
 
     def blocker(self) -> FlowLedger | None:
         """The flow of this pool that keeps this one's results from going on."""
@@ -269,14 +271,13 @@ class Flow:
         self._observer.on_error(error)
 
     def _finish(self) -> None:
-        with self._engine.lock:
-            self._over = True
         try:
             if self._failure is None:
                 self._observer.on_completed()
             else:
                 self._observer.on_error(self._failure)
         finally:
+            self._over = True
             self._engine.forget(self)
 
     def _pause(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from rxpool.errors import WouldBlock
 from rxpool.pool._engine import NO_VALUE, Engine
@@ -32,7 +32,8 @@ class Results(Generic[_R]):
 
     collects = False
     name = "imap"
-    sources: tuple[Any, ...] = ()
+    sources: ClassVar[list[Any]] = []
+    ended = False
 
     def __init__(
         self,

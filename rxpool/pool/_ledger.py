@@ -58,7 +58,8 @@ class Task:
         self.item = item
         self.accepted = now
         self.attempts = 0
-        self.running = False
+        #: None: done, but counted as running until its worker stops (`Engine._swift`)
+        self.running: bool | None = False
         self.slot = False  # holds a slot of the pool
         self.settled = False
         self.cancelled = False
@@ -299,22 +300,24 @@ class Ledger:
             started.append(task)
         return started
 
-    def take(self, flow: FlowLedger, nested: bool) -> Task | None:
+    def take(self, flow: FlowLedger, here: bool) -> Task | None:
         """Start a waiting task of *flow* on a thread that would else wait; uses no slot.
 
-        *nested*: the thread runs a task of the flow already, so that with the bound on
+        *here*: the thread is busy with a task of the flow already, so that with the bound on
         threads the bound on running tasks is kept even so, unless the user set one.
         """
         if not flow.waiting:
             return None
-        if not flow.may_run() and not (nested and flow.concurrency is None):
+        if not flow.may_run() and not (here and flow.concurrency is None):
             return None
         waiting = flow.pop_waiting()
         return None if waiting is None else self._start(flow, waiting)
 
-    def start_directly(self, flow: FlowLedger, task: Task) -> bool:
-        """Start a task that found no room on the thread that brings it; uses no slot."""
-        if flow.waiting or not flow.may_run():
+    def start_directly(self, flow: FlowLedger, task: Task, here: bool) -> bool:
+        """Start a task that found no room on the thread that brings it; see `take`."""
+        if flow.waiting:
+            return False
+        if not flow.may_run() and not (here and flow.concurrency is None):
             return False
         flow.accepted += 1
         self._start(flow, task)

@@ -8,7 +8,7 @@ from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.pool._ledger import FlowLedger, Ledger
 
-__all__ = ("FlowOptions",)
+__all__ = ("FlowOptions", "check_on_failure")
 
 _OVERFLOWS = ("block", "drop_oldest", "drop_newest", "error")
 

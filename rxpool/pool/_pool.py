@@ -80,7 +80,7 @@ class WorkerPool:
         self._calls = Calls(
             self._engine, FlowLedger(self._engine.ledger, max_pending=max_pending)
         )
-        self._shutdown = Shutdown(self._engine)
+        self._shutdown = Shutdown(self._engine, self._calls)
         close_at_exit(self)
 
     def __repr__(self) -> str:
@@ -256,9 +256,7 @@ class WorkerPool:
                 except PoolClosed as error:
                     observer.on_error(error)
                     return Disposable()
-                if inlet is not None:
-                    inlet.fed_by(flow)
-                with feeding(flow):
+                with feeding(flow, flow):
                     flow.upstream.disposable = source.subscribe(
                         flow.on_next,
                         flow.on_error,
@@ -316,13 +314,14 @@ class WorkerPool:
         engine = self._engine
         with engine.lock:
             sums = engine.past.copy()
-            flows = [flow for flow in engine.flows if flow is not self._calls]
-            for flow in (*flows, self._calls):
-                sums.add(flow.ledger)
-            reports = tuple(
-                FlowReport(flow.name, **counts_of(flow.ledger)) for flow in flows
+            for ledger in engine.ledgers():
+                sums.add(ledger)
+            if self._calls not in engine.flows:
+                sums.add(self._calls.ledger)
+            flows = tuple(
+                FlowReport(flow.name, **counts_of(flow.ledger)) for flow in engine.flows
             )
-        return PoolReport(self.name, **sums.sums, flows=reports)
+        return PoolReport(self.name, **sums.sums, flows=flows)
 
     # -- the end ------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from rxpool.pool._ledger import FlowLedger
 
-__all__ = ("Counts", "FlowReport", "PoolReport")
+__all__ = ("Counts", "FlowReport", "PoolReport", "counts_of")
 
 
 @dataclass(frozen=True, slots=True)

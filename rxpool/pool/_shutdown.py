@@ -6,19 +6,21 @@ from time import monotonic
 from typing import Any, Protocol
 from weakref import WeakSet
 
+from rxpool._core.inlet import Node
 from rxpool.pool._engine import Engine
 
 __all__ = ("Shutdown", "close_at_exit")
 
 _GRACE = 1.0  #: seconds that `terminate` waits for subscribers and idle threads
-_LOOK = 0.02  #: seconds between two looks at stages that hold items, while closing
+_LOOK = 0.02  #: seconds between two looks at what feeds the flows, while closing
 
 
 class Shutdown:
     """Closes and terminates one engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, calls: Node) -> None:
         self._engine = engine
+        self._calls = calls
         self._ended = False
 
     def close(self, timeout: float | None) -> bool:
@@ -27,19 +29,8 @@ class Shutdown:
         deadline = None if timeout is None else monotonic() + timeout
         with engine.lock:
             engine.closing = True
-            flows = list(engine.flows)
-        for flow in flows:
-            if not flow.sources:
-                flow.cut()
         if engine.works_here() or engine.clock.virtual:
-            self._cut_stranded()
-            with engine.lock:
-                finished = not engine.flows
-            if finished:
-                self._end(0.0)
-            else:
-                engine.when_quiet = lambda: self._end(0.0)
-            return finished
+            return self._close_without_waiting()
         finished = self._drain(deadline)
         if not finished:
             self.terminate()
@@ -60,41 +51,57 @@ class Shutdown:
         else:
             self._end(0.0)
 
+    def _close_without_waiting(self) -> bool:
+        engine = self._engine
+
+        def go_on() -> None:
+            self._cut_beginnings()
+            with engine.lock:
+                if engine.flows:
+                    engine.when_changed = go_on
+                    return
+            self._end(0.0)
+
+        go_on()
+        with engine.lock:
+            return not engine.flows
+
     def _drain(self, deadline: float | None) -> bool:
         """Wait until every flow has ended; whether that came before *deadline*."""
         engine = self._engine
         while True:
-            stranded = self._cut_stranded()
+            look = self._cut_beginnings()
             with engine.lock:
                 if not engine.flows:
                     return True
                 left = None if deadline is None else deadline - monotonic()
                 if left is not None and left <= 0:
                     return False
-                if stranded:
+                if look:
                     left = _LOOK if left is None else min(left, _LOOK)
                 engine.changed.wait(left)
 
-    def _cut_stranded(self) -> bool:
-        """Cut the flows whose upstream flows have ended, though their source has not.
+    def _cut_beginnings(self) -> bool:
+        """Cut the top of the newest flow's chain; whether it takes another look for that.
 
-        They are fed by something else as well.  What lies in stages in between comes out
-        first; whether any flow waits for that.
+        A chain is cut where nothing live feeds it, and ends from there by its completions.
+        Flows are subscribed from the bottom up, so the newest one is never fed by an older
+        one.  Not every chain shows how it hangs together (`merge` subscribes later), hence
+        one flow after the other; the others work on meanwhile.
         """
-        engine = self._engine
-        waits = False
-        with engine.lock:
-            live = list(engine.flows)
-        for flow in live:
-            if flow.ledger.ended or not flow.sources:
-                continue
-            if any(source in live for source in flow.sources):
-                continue
-            if any(getattr(source, "held", 0) for source in flow.sources):
-                waits = True
-            else:
-                flow.cut()
-        return waits
+        with self._engine.lock:
+            flows: list[Node] = list(self._engine.flows)
+        nodes = [flow for flow in flows if flow is not self._calls][-1:]
+        look = False
+        while nodes:
+            node = nodes.pop()
+            live = [source for source in node.sources if not source.ended]
+            if live:
+                look = True
+                nodes.extend(live)
+            elif not node.ended:
+                node.cut()
+        return look
 
     def _end(self, wait: float | None) -> None:
         if self._ended:

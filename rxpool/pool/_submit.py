@@ -4,9 +4,8 @@ import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from rxpool.errors import PoolClosed
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import FULL, STARTED, FlowLedger, Task, Withdrawn
 
@@ -56,7 +55,8 @@ class Calls:
     collects = True
     name = "submit"
     swift = None
-    sources: tuple[Any, ...] = ()
+    sources: ClassVar[list[Any]] = []
+    ended = False
 
     def __init__(self, engine: Engine, ledger: FlowLedger) -> None:
         self.ledger = ledger
@@ -79,8 +79,7 @@ class Calls:
         task = future._task = Task(self.ledger, call, engine.now())
         while True:
             with engine.lock:
-                if engine.closing:
-                    raise PoolClosed(f"pool {engine.name!r} is closed")
+                engine.check_open()
                 verdict = engine.accept(self.ledger, task)
                 if verdict != FULL and not self._opened:
                     self._opened = True
