@@ -216,7 +216,8 @@ class Books(RuleBasedStateMachine):
         for flow in self.flows:
             if not self.resized:
                 assert flow.running <= flow.limit()
-            assert flow.running == len(flow.tasks) == len([t for t in self.running if t.flow is flow])
+            busy = [task for task in self.running if task.flow is flow]
+            assert flow.running == len(flow.tasks) == len(busy)
             assert len(flow.waiting) <= flow.max_pending
             kept = [t for t in flow.done if isinstance(t, Task) and t.attempts == 0]
             if flow.order is None and not self.resized:
@@ -268,7 +269,8 @@ class Books(RuleBasedStateMachine):
                 break
         for flow in self.flows:
             assert flow.finished
-            assert not (flow.waiting or flow.tasks or flow.done or flow.order or flow.undelivered)
+            left = [flow.waiting, flow.tasks, flow.done, flow.order, flow.undelivered]
+            assert not any(left)
             assert flow.fetch() is None
             assert set(self.accepted[flow]) == set(self.fetched[flow]) | {
                 task for task in self.gone if task.flow is flow
