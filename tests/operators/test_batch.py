@@ -313,6 +313,22 @@ def test_nothing_comes_after_the_end():
     assert seen == [[1], "end"]
 
 
+def test_an_item_that_is_measured_when_the_end_comes():
+    """An item whose key is computed while the source ends opens no batch and sets no timer."""
+    scheduler = Alarms()
+    source, seen = Subject(), []
+
+    def key(item):
+        source.on_completed()
+
+    source.pipe(ops.batch(max_delay=10, key=key, scheduler=scheduler)).subscribe(
+        seen.append, seen.append, lambda: seen.append("end")
+    )
+    source.on_next(1)
+    scheduler.start()
+    assert (seen, scheduler.set) == (["end"], 0)
+
+
 def test_dispose_drops_what_is_held_and_counts_it():
     """A subscriber that leaves takes its timer along; what was held is counted."""
     scheduler = Alarms()

@@ -316,6 +316,23 @@ def test_no_alarm_is_lost(make, frantic):
     subscription.dispose()
 
 
+def test_one_timer_among_threads(monkeypatch):
+    """Threads that all bring the next time nearer leave one timer set, and none behind.
+
+    Catches: replacing the timer without the lock, or not disposing the one replaced.
+    """
+    monkeypatch.setattr(stage, "RLock", YieldingLock)
+    before = TimerScheduler.singleton().pending
+    for _ in range(20):
+        source = Subject()
+        operator = ops.throttle(1, per=60, burst=0, key=whole, cost=lambda item: 99 - item[1])
+        subscription = source.pipe(operator).subscribe()
+        storm(source, each=10, in_step=True)
+        assert TimerScheduler.singleton().pending == before + 1
+        subscription.dispose()
+        assert TimerScheduler.singleton().pending == before
+
+
 # -- slow subscribers ----------------------------------------------------------
 
 

@@ -492,6 +492,28 @@ def test_a_cost_over_a_strict_rate_ends_the_stream(waiting):
     assert isinstance(error, InvalidItem)
 
 
+@pytest.mark.parametrize("raises", [False, True])
+def test_an_item_that_is_measured_when_the_end_comes(raises):
+    """The end that came first counts: the item is no more taken, nor is its error."""
+    scheduler = TestScheduler()
+    source, seen = Subject(), []
+
+    def cost(item):
+        if item == 3:
+            source.on_completed()
+            if raises:
+                raise BOOM
+        return 1
+
+    source.pipe(ops.throttle(1, per=10, cost=cost, scheduler=scheduler)).subscribe(
+        seen.append, seen.append, lambda: seen.append("end")
+    )
+    for item in (1, 2, 3):
+        source.on_next(item)
+    scheduler.start()
+    assert seen == [1, 2, "end"]
+
+
 def test_a_cost_that_is_no_number_ends_the_stream():
     """The TypeError of the comparison is the stream's error."""
     seen = []
@@ -692,6 +714,19 @@ def test_without_any_scheduler_the_shared_one_serves():
     source.on_next(2)
     source.on_next(3)
     assert TimerScheduler.singleton().pending == before + 1
+    subscription.dispose()
+    assert TimerScheduler.singleton().pending == before
+
+
+def test_an_earlier_timer_takes_the_place_of_a_later_one():
+    """However often the next time comes nearer, one timer is set."""
+    source = Subject()
+    before = TimerScheduler.singleton().pending
+    operator = ops.throttle(1, per=60, burst=0, key=str, cost=float)
+    subscription = source.pipe(operator).subscribe()
+    for cost in (5, 4, 3, 2, 1):
+        source.on_next(cost)
+        assert TimerScheduler.singleton().pending == before + 1
     subscription.dispose()
     assert TimerScheduler.singleton().pending == before
 

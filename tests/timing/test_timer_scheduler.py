@@ -246,8 +246,9 @@ def test_equal_times_run_in_the_order_of_scheduling(scheduler):
     assert order == [i for i in range(300) if i % 3]
 
 
-def test_earlier_timers_run_first(scheduler):
+def test_earlier_timers_run_first(scheduler, monkeypatch):
     """A timer that is set later for an earlier time is not slept over."""
+    monkeypatch.setattr(_scheduler, "_LONGEST_WAIT", 3600)
     order, done = [], threading.Event()
     late = scheduler.schedule_relative(60, lambda *_: order.append("late"))
     scheduler.schedule_relative(0.05, lambda *_: (order.append("second"), done.set()))
@@ -300,6 +301,65 @@ def test_timers_that_were_set_before_one_that_blocks_run_too(scheduler):
     hold.set()
 
 
+def test_a_spare_thread_takes_the_watch_at_once(scheduler, monkeypatch):
+    """A thread that waits for work is called when another goes into an action."""
+    monkeypatch.setattr(_scheduler, "_LINGER", 3600)
+    for _ in range(3):  # the first rounds make the threads
+        hold, inside, done = threading.Event(), threading.Event(), threading.Event()
+        with scheduler._lock:
+            scheduler.schedule(lambda *_, i=inside, h=hold: (i.set(), h.wait(PATIENCE)))
+            scheduler.schedule_relative(0.01, lambda *_, d=done: d.set())
+        assert inside.wait(PATIENCE)
+        assert done.wait(PATIENCE)
+        hold.set()
+    monkeypatch.undo()
+    with scheduler._lock:  # let the threads go
+        scheduler._standby.notify_all()
+        scheduler._changed.notify_all()
+
+
+def test_threads_are_used_again(scheduler):
+    """A hand-over takes a thread that is there."""
+    names = set()
+    for _ in range(50):
+        done = threading.Semaphore(0)
+
+        def action(*_, done=done):
+            names.add(threading.get_ident())
+            done.release()
+
+        with scheduler._lock:
+            scheduler.schedule(action)
+            scheduler.schedule(action)
+        for _ in range(2):
+            assert done.acquire(timeout=PATIENCE)
+    assert len(names) <= 5
+
+
+def test_a_spare_thread_that_is_called_as_it_gives_up(scheduler, monkeypatch):
+    """A call that comes when its wait is just over is not lost."""
+    monkeypatch.setattr(_scheduler, "_LINGER", 0.2)
+    holds, inside = [threading.Event() for _ in range(3)], threading.Semaphore(0)
+
+    def block(number):
+        scheduler.schedule(lambda *_: (inside.release(), holds[number].wait(PATIENCE)))
+        assert inside.acquire(timeout=PATIENCE)
+
+    block(0)
+    block(1)
+    scheduler.schedule_relative(0.05, lambda *_: None).dispose()  # a third thread watches
+    holds[1].set()
+    until(lambda: scheduler._spare == 1)
+    block(2)  # the third one is busy too: only the spare one could watch
+    done = threading.Event()
+    with scheduler._lock:
+        time.sleep(0.3)  # its wait is over, but it cannot go on
+        scheduler.schedule_relative(0.01, lambda *_: done.set())
+    assert done.wait(PATIENCE / 2)
+    for hold in holds:
+        hold.set()
+
+
 def test_threads_end_when_they_are_idle(scheduler, monkeypatch):
     """Unused threads end, and the next timer starts one again."""
     monkeypatch.setattr(_scheduler, "_LINGER", 0.02)
@@ -347,6 +407,22 @@ def test_cancelled_timers_leave_the_heap(scheduler):
         assert len(scheduler._heap) <= 100
     assert scheduler.pending == 1
     kept.dispose()
+
+
+def test_the_order_outlives_cancelled_timers(scheduler):
+    """When cancelled timers are cleared away the others still come in their order."""
+    with scheduler._lock:
+        due = time.monotonic() + 60
+        entries = [scheduler.at(due + (i * 37 % 100), print) for i in range(100)]
+        for i, entry in enumerate(entries):
+            if i % 4:
+                entry.dispose()
+        assert len(scheduler._heap) < 100
+        heap = scheduler._heap[:]
+        left = [_scheduler.heappop(heap) for _ in range(len(heap))]
+        assert left == sorted(left)
+        for entry in entries:
+            entry.dispose()
 
 
 def test_timers_set_and_cancelled_by_many_threads(scheduler, frantic):
@@ -406,6 +482,7 @@ def test_even_system_exit_ends_no_thread(scheduler, monkeypatch, caplog):
     scheduler.schedule_relative(0.02, lambda *_: done.set())
     assert done.wait(PATIENCE)
     until(lambda: [type(args.exc_value) for args in hooked] == [SystemExit])
+    assert [record.exc_info[0] for record in caplog.records] == [SystemExit]
 
 
 def test_a_thread_that_cannot_start_is_the_callers_error(scheduler, monkeypatch):
