@@ -57,7 +57,7 @@ class Backend(Protocol):
         """
 
     def abandon(self, jobs: Sequence[Any]) -> None:
-        """The results of *jobs* are not wanted any more: cut them off as far as possible."""
+        """Count on the slots of *jobs* no more: they are not wanted, or wait for other jobs."""
 
     def resize(self, slots: int) -> None:
         """Have another number of slots from now on."""

@@ -75,7 +75,7 @@ class Engine:
         self.lock = threading.RLock()
         self.changed = threading.Condition(self.lock)  # a flow ended
         self.ledger = Ledger(slots)
-        self.flows: dict[Any, None] = {}  # bindings, oldest first
+        self.flows: dict[Any, bool] = {}  # bindings, oldest first; opened by own tasks?
         self.past = Counts()  # of flows that ended
         self._ending: list[FlowLedger] = []
         self.faults: Broadcast[BaseException] = Broadcast("faults")
@@ -90,12 +90,18 @@ class Engine:
 
     # -- flows ------------------------------------------------------------------------
 
-    def open(self, binding: Any) -> None:
-        """Take a flow in; refused when the pool is closing."""
+    def open(self, binding: Any, lend: bool = True) -> None:
+        """Take a flow in; refused when the pool is closing.
+
+        A flow that a task of this pool opens belongs to that task.  The task may wait for
+        it in ways that cannot be seen, so unless the flow helps itself (*lend* is False)
+        the task gives its slot up.
+        """
+        nested = self.works_here()
         with self.lock:
             self.check_open()
-            self.flows[binding] = None
-        if self.backend.keeps_slot:
+            self.flows[binding] = nested
+        if nested and lend:
             self._lend()
 
     def check_open(self) -> None:
@@ -106,7 +112,7 @@ class Engine:
     def forget(self, binding: Any) -> None:
         """A flow ended."""
         with self.lock:
-            if self.flows.pop(binding, self) is None:
+            if self.flows.pop(binding, None) is not None:
                 self._ending.append(binding.ledger)
             self.count_past()
             self._parked_to_errands(binding.ledger)
@@ -194,14 +200,14 @@ class Engine:
         is nothing else to see to, a worker goes from one to the next by atomic operations
         alone: `waiting.popleft` takes a task, `tasks.remove` wins the right to settle it,
         and the binding's `swift` delivers it.  The count of running tasks stays as it is,
-        and that of succeeded ones follows when the worker stops.
+        and succeeded ones are counted in a cell of the worker's own.
         """
         flow = task.flow
         binding = flow.binding
         fn, swift = binding.fn, binding.swift
         pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
         special, parked, now, ring = self._special, self._parked, self.now, self.ledger.ring
-        succeeded = 0
+        cell = [0]  # successes that the books do not have yet
         value = error = None
         work = False
         known: Any = None  # a type that is known to be no work
@@ -221,7 +227,7 @@ class Engine:
                     work = True
                     break
                 known = type(value)
-            if succeeded >= _SWIFTLY or len(ring) > 1:
+            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot:
                 break
             try:
                 remove(task)
@@ -232,14 +238,16 @@ class Engine:
             ended = now()
             task.took = ended - started
             task.value = value
-            succeeded += 1
+            if not cell[0]:
+                flow.cells.append(cell)
+            cell[0] += 1
             started = now() if swift(task) else ended
             if parked:
                 self._see_to_parked()
             try:
                 following = pop()
             except IndexError:
-                return self._stop_swift(task, succeeded, False)
+                return self._stop_swift(task, cell, False)
             following.attempts = 1
             following.running = following.slot = True
             following.note = note
@@ -252,20 +260,20 @@ class Engine:
                     remove(task)
                 except KeyError:
                     break
-                return self._stop_swift(task, succeeded, True)
-        if succeeded:
+                return self._stop_swift(task, cell, True)
+        if cell[0]:
             with self.lock:
-                flow.succeeded += succeeded
+                self.ledger.close_cell(flow, cell)
         if work:
             return self._go_on(task, value)
         return self.settle(task, value, error)
 
-    def _stop_swift(self, task: Task, succeeded: int, disown: bool) -> Task | None:
+    def _stop_swift(self, task: Task, cell: list[int], disown: bool) -> Task | None:
         """The worker runs no task of the flow any more: back to the books."""
         flow = task.flow
         binding = flow.binding
         with self.lock:
-            flow.succeeded += succeeded
+            self.ledger.close_cell(flow, cell)
             flow.running -= 1
             if disown:
                 self.ledger.disown(task)
@@ -455,12 +463,13 @@ class Engine:
         return following
 
     def _lend(self) -> None:
-        """A task that starts a flow of its own pool must not keep the slot that flow needs."""
+        """The tasks that this thread runs need no slot any more."""
         for task in _here.stack:
-            if task.flow.ledger is self.ledger and task.running:
+            if task.flow.ledger is self.ledger and task.running and task.slot:
                 with self.lock:
                     self.ledger.release(task)
                     chores = self.chores()
+                self.backend.abandon((task,))
                 self.carry_out(chores)
 
     # -- room -------------------------------------------------------------------------
@@ -504,27 +513,37 @@ class Engine:
         self, flow: FlowLedger, task: Task | None, stack: list[Task], what: str
     ) -> bool | None:
         """Make room by running a task here: whether that was *task*; None: wait after all."""
-        here = any(busy.flow is flow and busy.running is not False for busy in stack)
+        nested = any(busy.flow is flow and busy.running is not False for busy in stack)
         if len(stack) >= _DEEPEST:
             raise WouldBlock(
                 f"{what}: {len(stack)} tasks of pool {self.name!r} wait for one another on one "
                 "thread; raise max_pending"
             )
+        forced = False
         with self.lock:
             if flow.has_room():
                 return False
-            chosen = self.ledger.take(flow, here)
-            if chosen is None and task is not None and not flow.max_pending:
-                chosen = task if self.ledger.start_directly(flow, task, here) else None
+            chosen = self.ledger.take(flow, nested)
+            if chosen is None and task is not None and not flow.waiting:
+                if not flow.max_pending:
+                    if self.ledger.start_directly(flow, task, nested):
+                        chosen = task
+                elif any(busy.flow is flow and busy.settled for busy in stack):
+                    # This thread delivers results of the flow: those that fill it cannot
+                    # go before the one that the subscriber is busy with.
+                    self.ledger.force(flow, task)
+                    forced = True
             chores = self.chores()
         self.carry_out(chores)
+        if forced:
+            return True
         if chosen is not None:
             self.perform(chosen, stack)
             return chosen is task
         blocker = flow.binding.blocker()
         if blocker is not None and blocker is not flow:
             return False if self._help(blocker, None, stack, what) is not None else None
-        if here:
+        if nested:
             raise WouldBlock(
                 f"{what}: a task waits for room in its own flow, which may run no more tasks; "
                 "raise max_pending or concurrency"
@@ -550,9 +569,9 @@ class Engine:
         """Run a waiting task of *flow* here, if this thread works for the pool."""
         if not self.works_here():
             return False
-        here = any(busy.flow is flow and busy.running is not False for busy in _here.stack)
+        nested = any(busy.flow is flow and busy.running is not False for busy in _here.stack)
         with self.lock:
-            chosen = self.ledger.take(flow, here)
+            chosen = self.ledger.take(flow, nested)
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:

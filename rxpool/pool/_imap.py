@@ -1,6 +1,7 @@
 """`pool.imap`: results as an iterator, input read only as far ahead as the bounds allow."""
 
 import asyncio
+import sys
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
@@ -57,18 +58,25 @@ class Results(Generic[_R]):
         self._over = False
         self.swift = self._swift if ledger.order is None else None
         ledger.binding = self
-        engine.open(self)
+        engine.open(self, lend=False)
 
     # -- what the engine asks ---------------------------------------------------------
 
     def claim(self) -> Any:
         """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
+        ledger = self.ledger
+        if ledger.ended and not (ledger.waiting or ledger.running):
+            # What is left is up to the consumer; a closing pool need not wait for that.
+            self._engine.errand(self._done)
         if self._gate is not None:
             self._engine.errand(self._gate)
             self._gate = None
         return None
 
     again = claim
+
+    def _done(self) -> None:
+        self._engine.forget(self)
 
     def _swift(self, task: Task) -> bool:
         """Leave the result for the consumer; wake it if it waits."""
@@ -90,10 +98,13 @@ class Results(Generic[_R]):
         return None
 
     def cut(self) -> None:
-        """Read no more input."""
+        """Read no more input; nobody may come to fetch results, so none waits for that."""
         with self._engine.lock:
             self._items = None
+            self._read_ahead.clear()
             self.ledger.ended = True
+            self.ledger.max_reorder = sys.maxsize
+            self._engine.ledger.enlist(self.ledger)
             self.claim()
             chores = self._engine.chores()
         self._engine.carry_out(chores)
@@ -117,11 +128,13 @@ class Results(Generic[_R]):
     def __iter__(self) -> Iterator[_R]:
         values = self._values
         try:
-            while self._more():
+            while True:
                 while values:
                     yield values.popleft()
                 if self._odd:
                     self._see_to_odd()
+                elif not self._more():
+                    return
         finally:
             self.close()
 

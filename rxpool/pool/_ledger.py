@@ -94,7 +94,9 @@ class FlowLedger:
         "accepted",
         "binding",
         "cancelled",
+        "cells",
         "concurrency",
+        "counted",
         "done",
         "dropped",
         "ended",
@@ -107,7 +109,6 @@ class FlowLedger:
         "order",
         "overflow",
         "running",
-        "succeeded",
         "tasks",
         "cut_off",
         "held",
@@ -145,7 +146,14 @@ class FlowLedger:
         self.listed = False
         self.ended = False
         self.binding: Any = None
-        self.accepted = self.succeeded = self.failed = self.dropped = self.cancelled = 0
+        self.accepted = self.counted = self.failed = self.dropped = self.cancelled = 0
+        #: successes counted by workers that go on without the lock, a cell for each
+        self.cells: list[list[int]] = []
+
+    @property
+    def succeeded(self) -> int:
+        """How many tasks ended well."""
+        return self.counted + sum(cell[0] for cell in tuple(self.cells))
 
     @property
     def in_flight(self) -> int:
@@ -300,24 +308,24 @@ class Ledger:
             started.append(task)
         return started
 
-    def take(self, flow: FlowLedger, here: bool) -> Task | None:
+    def take(self, flow: FlowLedger, nested: bool) -> Task | None:
         """Start a waiting task of *flow* on a thread that would else wait; uses no slot.
 
-        *here*: the thread is busy with a task of the flow already, so that with the bound on
+        *nested*: the thread is busy with a task of the flow already, so that with the bound on
         threads the bound on running tasks is kept even so, unless the user set one.
         """
         if not flow.waiting:
             return None
-        if not flow.may_run() and not (here and flow.concurrency is None):
+        if not flow.may_run() and not (nested and flow.concurrency is None):
             return None
         waiting = flow.pop_waiting()
         return None if waiting is None else self._start(flow, waiting)
 
-    def start_directly(self, flow: FlowLedger, task: Task, here: bool) -> bool:
+    def start_directly(self, flow: FlowLedger, task: Task, nested: bool) -> bool:
         """Start a task that found no room on the thread that brings it; see `take`."""
         if flow.waiting:
             return False
-        if not flow.may_run() and not (here and flow.concurrency is None):
+        if not flow.may_run() and not (nested and flow.concurrency is None):
             return False
         flow.accepted += 1
         self._start(flow, task)
@@ -342,7 +350,7 @@ class Ledger:
         task.took = now - task.started
         if error is None:
             task.value = value
-            flow.succeeded += 1
+            flow.counted += 1
         else:
             task.error = error
             if isinstance(error, Withdrawn):
@@ -358,13 +366,18 @@ class Ledger:
             self.enlist(flow)
         return True
 
-    def step_down(self, flow: FlowLedger, succeeded: int) -> None:
-        """A worker that went from task to task without the lock stops doing so.
+    def close_cell(self, flow: FlowLedger, cell: list[int]) -> None:
+        """A worker that went from task to task without the lock stops doing so."""
+        for index, open_cell in enumerate(flow.cells):
+            if open_cell is cell:
+                del flow.cells[index]
+                flow.counted += cell[0]
+                return
 
-        *succeeded* of its tasks are not counted yet; it runs none at present.
-        """
-        flow.succeeded += succeeded
-        flow.running -= 1
+    def force(self, flow: FlowLedger, task: Task) -> None:
+        """Let a task wait though there is no room."""
+        flow.accepted += 1
+        flow.waiting.append(task)
         self.enlist(flow)
 
     def disown(self, task: Task) -> None:

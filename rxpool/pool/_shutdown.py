@@ -90,8 +90,11 @@ class Shutdown:
         one flow after the other; the others work on meanwhile.
         """
         with self._engine.lock:
-            flows: list[Node] = list(self._engine.flows)
-        nodes = [flow for flow in flows if flow is not self._calls][-1:]
+            flows = list(self._engine.flows.items())
+        # What an accepted item does with the pool belongs to it, and is not cut short.
+        nodes: list[Node] = [
+            flow for flow, nested in flows if not nested and flow is not self._calls
+        ][-1:]
         look = False
         while nodes:
             node = nodes.pop()

@@ -83,7 +83,7 @@ class Calls:
                 verdict = engine.accept(self.ledger, task)
                 if verdict != FULL and not self._opened:
                     self._opened = True
-                    engine.flows[self] = None
+                    engine.flows[self] = False
                 chores = engine.chores()
             if verdict == STARTED:
                 engine.start((task,))
