@@ -54,7 +54,7 @@ class ThreadBackend:
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
         self._mail: deque[Any] = deque()  # jobs for workers that are about to be idle
-        self._workers: dict[int, _Worker] = {}  # by thread
+        self._workers: set[_Worker] = set()
         self._usable = 0  # workers that are not abandoned
         self._started = 0
         self._stopping = False
@@ -124,7 +124,7 @@ class ThreadBackend:
                 worker.job = None
                 worker.gate.release()
             self._idle.clear()
-            threads = [w.thread for w in self._workers.values() if not w.abandoned]
+            threads = [w.thread for w in self._workers if not w.abandoned]
         deadline = None if wait is None else monotonic() + wait
         for thread in threads:
             if thread is not None and thread is not threading.current_thread():
@@ -137,11 +137,16 @@ class ThreadBackend:
         worker.thread = threading.Thread(
             target=self._work, args=(worker,), name=name, daemon=True
         )
-        worker.thread.start()
         self._started += 1
         self._usable += 1
-        assert worker.thread.ident is not None
-        self._workers[worker.thread.ident] = worker
+        self._workers.add(worker)
+        try:
+            worker.thread.start()
+        except BaseException:
+            if worker.thread.ident is None:  # else it runs, and this is a KeyboardInterrupt
+                self._usable -= 1
+                self._workers.discard(worker)
+            raise
 
     def _work(self, worker: _Worker) -> None:
         work = self._runner.work
@@ -179,7 +184,7 @@ class ThreadBackend:
         return worker.job
 
     def _leave(self, worker: _Worker) -> None:
-        self._workers.pop(threading.get_ident(), None)
+        self._workers.discard(worker)
         if not worker.abandoned:
             worker.abandoned = True
             self._usable -= 1

@@ -149,7 +149,7 @@ class Engine:
         """Run tasks that hold slots."""
         try:
             self.backend.start(tasks)
-        except BaseException as error:
+        except Exception as error:
             for task in tasks:
                 self.end_later(task, None, error)
 

@@ -8,6 +8,7 @@ from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpool._core.inlet import Inlet, Node
+from rxpool.errors import TaskCancelled
 from rxpool.outcomes import Failure, Outcome, Success
 from rxpool.pool._engine import NO_VALUE, Engine
 from rxpool.pool._ledger import DROPPED, FULL, STARTED, WAITING, FlowLedger, Task
@@ -254,6 +255,8 @@ class Flow:
                 self._on_next(entry.value)
         except BaseException as error:
             self.dispose()
+            if isinstance(error, TaskCancelled) and self._engine.terminated:
+                return  # a subscriber without on_error, told that the pool was terminated
             self._engine.fault(f"a subscriber of {self.name}", error)
             in_main = threading.current_thread() is threading.main_thread()
             if in_main and not isinstance(error, Exception):

@@ -15,7 +15,7 @@ from rxpool.pool._engine import NO_VALUE, Engine
 from rxpool.pool._flow import outcome_of
 from rxpool.pool._ledger import FlowLedger, Task
 
-__all__ = ("Results",)
+__all__ = ("Results", "results")
 
 _R = TypeVar("_R")
 
@@ -24,11 +24,11 @@ _READ_MOST = 512  #: items read between two looks at the results
 _READ_AT_ONCE = 32  #: items read between two looks at the clock
 
 
-class Results(Generic[_R]):
-    """An iterator of results; also an async iterator and a context manager.
+class _Feed:
+    """The flow of one `imap`: reads input, hands it over, and keeps results to be fetched.
 
-    The input is read by whoever asks for the next result.  `close`, leaving the ``with``
-    block or dropping the iterator cancels what is not done.
+    The engine knows this and not the iterator, so that an iterator which is dropped can
+    close it.
     """
 
     collects = False
@@ -52,7 +52,7 @@ class Results(Generic[_R]):
         self._read_ahead: list[Any] = []  # read and not accepted yet
         self._error: BaseException | None = None  # of the input; raised after the results
         # Fetched and not returned: values, and behind them from the first failure on the rest.
-        self._values: deque[Any] = deque()
+        self.values: deque[Any] = deque()
         self._odd: deque[Any] = deque()
         self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
         self._over = False
@@ -123,61 +123,6 @@ class Results(Generic[_R]):
         engine.forget(self)
         engine.cut_off(tasks)
 
-    # -- the iterator -----------------------------------------------------------------
-
-    def __iter__(self) -> Iterator[_R]:
-        values = self._values
-        try:
-            while True:
-                while values:
-                    yield values.popleft()
-                if self._odd:
-                    self._see_to_odd()
-                elif not self._more():
-                    return
-        finally:
-            self.close()
-
-    def __next__(self) -> _R:
-        while not self._values:
-            if self._odd:
-                self._see_to_odd()
-            elif not self._more():
-                raise StopIteration
-        return self._values.popleft()
-
-    def __aiter__(self) -> AsyncIterator[_R]:
-        return self._iterate()
-
-    async def _iterate(self) -> AsyncIterator[_R]:
-        loop = asyncio.get_running_loop()
-        try:
-            while True:
-                try:
-                    value = await loop.run_in_executor(None, next, self, NO_VALUE)
-                except StopIteration:
-                    return
-                if value is NO_VALUE:
-                    return
-                yield value
-        finally:
-            self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        if not getattr(self, "_over", True):
-            self.close()
-
     def close(self) -> None:
         """Cancel what is not done; the iterator ends."""
         engine = self._engine
@@ -192,7 +137,7 @@ class Results(Generic[_R]):
             engine.ledger.cancel_waiting(self.ledger, reason, False)
             engine.ledger.discard_done(self.ledger)
             self.claim()
-        self._values.clear()
+        self.values.clear()
         self._odd.clear()
         engine.forget(self)
         engine.cut_off(tasks)
@@ -204,14 +149,16 @@ class Results(Generic[_R]):
         if self._odd:
             self._odd.append(entry)
         elif type(entry) is not Task:
-            self._values.append(entry.value)
+            self.values.append(entry.value)
         elif entry.error is not None:
             self._odd.append(entry)
         elif entry.value is not NO_VALUE:
-            self._values.append(entry.value)
+            self.values.append(entry.value)
 
-    def _see_to_odd(self) -> None:
-        """The values are used up: what becomes of the failure behind them."""
+    def next_values(self) -> bool:
+        """The values are used up: get more, or see to the failure behind them; False: end."""
+        if not self._odd:
+            return self._more()
         task = self._odd.popleft()
         rest, self._odd = self._odd, deque()
         if self._on_failure == "raise":
@@ -221,6 +168,7 @@ class Results(Generic[_R]):
             self._on_failure.on_next(outcome_of(task, self._engine.now()))
         for entry in rest:
             self._sort(entry)
+        return True
 
     def _more(self) -> bool:
         """Fetch what is done; else read on; else wait; False at the end."""
@@ -296,3 +244,74 @@ class Results(Generic[_R]):
         if started:
             engine.start(tasks[:started])
         engine.carry_out(chores)
+
+
+class Results(Generic[_R]):
+    """An iterator of results; also an async iterator and a context manager.
+
+    The input is read by whoever asks for the next result.  `close`, leaving the ``with``
+    block or dropping the iterator cancels what is not done.
+    """
+
+    def __init__(self, feed: _Feed) -> None:
+        self._feed = feed
+
+    def __iter__(self) -> Iterator[_R]:
+        feed = self._feed
+        values = feed.values
+        try:
+            while True:
+                while values:
+                    yield values.popleft()
+                if not feed.next_values():
+                    return
+        finally:
+            self.close()
+
+    def __next__(self) -> _R:
+        feed = self._feed
+        while not feed.values:
+            if not feed.next_values():
+                raise StopIteration
+        return feed.values.popleft()  # type: ignore[no-any-return]
+
+    async def __aiter__(self) -> AsyncIterator[_R]:
+        loop = asyncio.get_running_loop()
+        values = self._feed.values
+        try:
+            while True:
+                while values:
+                    yield values.popleft()
+                if not await loop.run_in_executor(None, self._feed.next_values):
+                    return
+        finally:
+            self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what is not done; the iterator ends."""
+        self._feed.close()
+
+
+def results(
+    engine: Engine,
+    fn: Callable[[Any], Any],
+    ledger: FlowLedger,
+    items: Iterable[Any],
+    on_failure: Any,
+) -> Results[Any]:
+    """See `WorkerPool.imap`."""
+    return Results(_Feed(engine, fn, ledger, items, on_failure))

@@ -17,7 +17,7 @@ from rxpool.errors import InvalidArgumentType, PoolClosed
 from rxpool.outcomes import Failure, Outcome
 from rxpool.pool._engine import Engine
 from rxpool.pool._flow import Flow
-from rxpool.pool._imap import Results
+from rxpool.pool._imap import Results, results
 from rxpool.pool._ledger import FlowLedger
 from rxpool.pool._options import FlowOptions, check_on_failure
 from rxpool.pool._pull import pull
@@ -292,7 +292,7 @@ class WorkerPool:
         if not isinstance(items, Iterable):
             raise InvalidArgumentType(f"items must be iterable, got {items!r}")
         ledger = options.open(self._engine.ledger, False)
-        return Results(self._engine, options.fn, ledger, items, check_on_failure(on_failure))
+        return results(self._engine, options.fn, ledger, items, check_on_failure(on_failure))
 
     def submit(
         self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs

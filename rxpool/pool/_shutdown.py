@@ -1,6 +1,7 @@
 """How a pool ends: graceful or at once, and at interpreter exit."""
 
 import atexit
+import sys
 import threading
 from time import monotonic
 from typing import Any, Protocol
@@ -117,6 +118,8 @@ class Shutdown:
 class _Closable(Protocol):
     def close(self, timeout: float | None = None) -> bool: ...
 
+    def terminate(self) -> None: ...
+
 
 _open: "WeakSet[Any]" = WeakSet()
 
@@ -127,8 +130,13 @@ def close_at_exit(pool: _Closable) -> None:
 
 
 def _close_all() -> None:
+    # Who pressed Ctrl-C does not want to wait for what was accepted.
+    interrupted = isinstance(getattr(sys, "last_value", None), KeyboardInterrupt)
     for pool in list(_open):
-        pool.close()
+        if interrupted:
+            pool.terminate()
+        else:
+            pool.close()
 
 
 # `atexit` would be too late: threads cannot be started any more then, and a subscriber may
