@@ -193,16 +193,52 @@ class WorkerPool:
         options = self._options(fn, concurrency, order, max_reorder, max_pending, overflow)
         return self._operator(options, check_on_failure(on_failure), False)
 
+    @overload
     def outcomes(
         self,
-        fn: Callable[[_T], Any],
+        fn: Callable[[_T], abc.ObservableBase[_R]],
         *,
         concurrency: int | None = None,
         order: _Order = "completion",
         max_reorder: int | None = None,
         max_pending: int | None = None,
         overflow: _Overflow = "block",
-    ) -> Callable[[Observable[_T]], Observable[Outcome[_T, Any]]]:
+    ) -> Callable[[Observable[_T]], Observable[Outcome[_T, list[_R]]]]: ...
+
+    @overload
+    def outcomes(
+        self,
+        fn: Callable[[_T], Awaitable[_R]],
+        *,
+        concurrency: int | None = None,
+        order: _Order = "completion",
+        max_reorder: int | None = None,
+        max_pending: int | None = None,
+        overflow: _Overflow = "block",
+    ) -> Callable[[Observable[_T]], Observable[Outcome[_T, _R]]]: ...
+
+    @overload
+    def outcomes(
+        self,
+        fn: Callable[[_T], _R],
+        *,
+        concurrency: int | None = None,
+        order: _Order = "completion",
+        max_reorder: int | None = None,
+        max_pending: int | None = None,
+        overflow: _Overflow = "block",
+    ) -> Callable[[Observable[_T]], Observable[Outcome[_T, _R]]]: ...
+
+    def outcomes(
+        self,
+        fn: Callable[[Any], Any],
+        *,
+        concurrency: int | None = None,
+        order: _Order = "completion",
+        max_reorder: int | None = None,
+        max_pending: int | None = None,
+        overflow: _Overflow = "block",
+    ) -> Callable[[Observable[Any]], Observable[Outcome[Any, Any]]]:
         """Like `map`, but emits how each accepted item ended, as `Success` or `Failure`.
 
         No item's failure ends the stream.  Dropped and cancelled items have their outcomes
@@ -271,6 +307,33 @@ class WorkerPool:
 
     # -- iterables and calls --------------------------------------------------------------
 
+    @overload
+    def imap(
+        self,
+        fn: Callable[[_T], abc.ObservableBase[_R]],
+        items: Iterable[_T],
+        *,
+        concurrency: int | None = None,
+        order: _Order = "completion",
+        max_reorder: int | None = None,
+        on_failure: _OnFailure = "raise",
+        max_pending: int | None = None,
+    ) -> Results[_R]: ...
+
+    @overload
+    def imap(
+        self,
+        fn: Callable[[_T], Awaitable[_R]],
+        items: Iterable[_T],
+        *,
+        concurrency: int | None = None,
+        order: _Order = "completion",
+        max_reorder: int | None = None,
+        on_failure: _OnFailure = "raise",
+        max_pending: int | None = None,
+    ) -> Results[_R]: ...
+
+    @overload
     def imap(
         self,
         fn: Callable[[_T], _R],
@@ -281,7 +344,19 @@ class WorkerPool:
         max_reorder: int | None = None,
         on_failure: _OnFailure = "raise",
         max_pending: int | None = None,
-    ) -> Results[_R]:
+    ) -> Results[_R]: ...
+
+    def imap(
+        self,
+        fn: Callable[[Any], Any],
+        items: Iterable[Any],
+        *,
+        concurrency: int | None = None,
+        order: _Order = "completion",
+        max_reorder: int | None = None,
+        on_failure: _OnFailure = "raise",
+        max_pending: int | None = None,
+    ) -> Results[Any]:
         """The same as `map` without streams: an iterator of results.
 
         It is an async iterator too.  The input is read by whoever asks for the next result,
@@ -294,9 +369,22 @@ class WorkerPool:
         ledger = options.open(self._engine.ledger, False)
         return results(self._engine, options.fn, ledger, items, check_on_failure(on_failure))
 
+    @overload
+    def submit(
+        self, fn: Callable[_P, abc.ObservableBase[_R]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> PoolFuture[list[_R]]: ...
+
+    @overload
+    def submit(
+        self, fn: Callable[_P, Awaitable[_R]], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> PoolFuture[_R]: ...
+
+    @overload
     def submit(
         self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> PoolFuture[_R]:
+    ) -> PoolFuture[_R]: ...
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PoolFuture[Any]:
         """Make one call; the future can be waited for, awaited, and cancelled while it waits.
 
         Waits if `max_pending` calls wait already.
@@ -325,7 +413,7 @@ class WorkerPool:
 
     # -- the end ------------------------------------------------------------------------
 
-    def close(self, timeout: float | None = None) -> bool:
+    def close(self, timeout: checks.Seconds | None = None) -> bool:
         """Finish what was accepted, then end.
 
         Sources are cut; what was accepted is finished; what batches, throttles and debounces
