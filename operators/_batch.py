@@ -3,7 +3,7 @@
 import sys
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from reactivex import Observable, abc
 
@@ -160,6 +160,35 @@ class BatchState:
             attributes = {"reason": reason}
             self.notes.append(("rxpool.batch.size", len(items), "{item}", attributes))
             self.notes.append(("rxpool.batch.flushes", 1, "{batch}", attributes))
+
+
+# Without functions of items, so that type checkers can leave the type of items open.
+@overload
+def batch(
+    max_size: int | None = None,
+    max_delay: checks.Seconds | None = None,
+    *,
+    max_weight: float | None = None,
+    weight: None = None,
+    key: None = None,
+    flush: Observable[Any] | None = None,
+    monitor: Monitor | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Callable[[Observable[_T]], Observable[list[_T]]]: ...
+
+
+@overload
+def batch(
+    max_size: int | None = None,
+    max_delay: checks.Seconds | None = None,
+    *,
+    max_weight: float | None = None,
+    weight: Callable[[_T], float] | None = None,
+    key: Callable[[_T], Hashable] | None = None,
+    flush: Observable[Any] | None = None,
+    monitor: Monitor | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Callable[[Observable[_T]], Observable[list[_T]]]: ...
 
 
 def batch(

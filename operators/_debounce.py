@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from heapq import heappop, heappush, heapreplace
 from itertools import count
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from reactivex import Observable, abc
 
@@ -200,6 +200,33 @@ class DebounceState:
         lost, self._lost = self._lost, 0
         if lost and self.notes is not None:
             self.notes.append(("rxpool.dropped", lost, "{item}", {"policy": "superseded"}))
+
+
+# Without functions of items, so that type checkers can leave the type of items open.
+@overload
+def debounce(
+    wait: checks.Seconds,
+    *,
+    max_wait: checks.Seconds | None = None,
+    leading: bool = False,
+    trailing: bool = True,
+    key: None = None,
+    monitor: Monitor | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Callable[[Observable[_T]], Observable[_T]]: ...
+
+
+@overload
+def debounce(
+    wait: checks.Seconds,
+    *,
+    max_wait: checks.Seconds | None = None,
+    leading: bool = False,
+    trailing: bool = True,
+    key: Callable[[_T], Hashable] | None = None,
+    monitor: Monitor | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Callable[[Observable[_T]], Observable[_T]]: ...
 
 
 def debounce(

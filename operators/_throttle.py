@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
 
 from reactivex import Observable, abc
 
@@ -368,6 +368,41 @@ class ThrottleState:
                 del self._lanes[key]
             else:
                 heappush(resting, (max(rested, now + 1e-3), order, key))
+
+
+# Without functions of items, so that type checkers can leave the type of items open.
+@overload
+def throttle(
+    rate: float,
+    *,
+    per: checks.Seconds = 1.0,
+    burst: float = 1,
+    cooldown: checks.Seconds = 0.0,
+    cost: None = None,
+    key: None = None,
+    strict: bool = False,
+    max_pending: int = 1024,
+    overflow: OverflowPolicy = "block",
+    monitor: Monitor | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Callable[[Observable[_T]], Observable[_T]]: ...
+
+
+@overload
+def throttle(
+    rate: float,
+    *,
+    per: checks.Seconds = 1.0,
+    burst: float = 1,
+    cooldown: checks.Seconds = 0.0,
+    cost: Callable[[_T], float] | None = None,
+    key: Callable[[_T], Hashable] | None = None,
+    strict: bool = False,
+    max_pending: int = 1024,
+    overflow: OverflowPolicy = "block",
+    monitor: Monitor | None = None,
+    scheduler: abc.SchedulerBase | None = None,
+) -> Callable[[Observable[_T]], Observable[_T]]: ...
 
 
 def throttle(
