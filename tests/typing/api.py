@@ -1,0 +1,167 @@
+"""What type checkers infer of the public names: read by mypy and pyright, never run."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from typing import assert_type
+
+import reactivex as rx
+from reactivex import Observable
+from reactivex.subject import Subject
+from reactivex.testing import TestScheduler
+
+from rxpool import (
+    Failure,
+    MetricEvent,
+    Outcome,
+    PoolReport,
+    Success,
+    TimerScheduler,
+    WorkerPool,
+)
+from rxpool import operators as ops
+from rxpool.backends import ThreadBackend
+
+
+def length(text: str) -> int:
+    """A function."""
+    return len(text)
+
+
+async def length_later(text: str) -> int:
+    """An async function."""
+    return len(text)
+
+
+def letters(text: str) -> Observable[bytes]:
+    """A function that returns an Observable."""
+    return rx.of(text.encode())
+
+
+def maybe(text: str) -> str | None:
+    """A function that may return None."""
+    return text or None
+
+
+def total(numbers: list[int]) -> int:
+    """A function of a list."""
+    return sum(numbers)
+
+
+def initial(text: str) -> str:
+    """A key."""
+    return text[:1]
+
+
+words: Observable[str] = rx.of("a", "bc")
+
+
+# -- operators -------------------------------------------------------------------------------
+
+assert_type(words.pipe(ops.batch(10)), Observable[list[str]])
+assert_type(words.pipe(ops.batch(max_delay=timedelta(seconds=1))), Observable[list[str]])
+assert_type(
+    words.pipe(ops.batch(10, 1.0, max_weight=5, weight=length, key=initial)),
+    Observable[list[str]],
+)
+assert_type(words.pipe(ops.throttle(5)), Observable[str])
+assert_type(words.pipe(ops.throttle(5, cost=length, overflow="drop_oldest")), Observable[str])
+assert_type(words.pipe(ops.debounce(0.5)), Observable[str])
+assert_type(words.pipe(ops.debounce(0.5, max_wait=2, key=length)), Observable[str])
+assert_type(words.pipe(ops.throttle(5), ops.debounce(1), ops.batch(3)), Observable[list[str]])
+assert_type(
+    words.pipe(ops.batch(3, monitor=Subject[MetricEvent](), scheduler=TimerScheduler())),
+    Observable[list[str]],
+)
+
+
+# -- the pool --------------------------------------------------------------------------------
+
+pool = WorkerPool(4)
+assert_type(pool, WorkerPool)
+assert_type(WorkerPool(on=TestScheduler()), WorkerPool)
+assert_type(WorkerPool(on=ThreadBackend("crew"), max_pending=5, name="crew"), WorkerPool)
+assert_type(pool.workers, int)
+assert_type(pool.report(), PoolReport)
+assert_type(pool.faults, Observable[BaseException])
+assert_type(pool.close(), bool)
+assert_type(pool.close(timedelta(seconds=1)), bool)
+
+assert_type(words.pipe(pool.map(length)), Observable[int])
+assert_type(words.pipe(pool.map(length_later)), Observable[int])
+assert_type(words.pipe(pool.map(letters)), Observable[bytes])
+assert_type(words.pipe(pool.map(maybe)), Observable[str | None])
+assert_type(
+    words.pipe(pool.map(length, order="input", max_reorder=5, concurrency=2)),
+    Observable[int],
+)
+assert_type(words.pipe(pool.map(length, on_failure=Subject[Failure[str]]())), Observable[int])
+assert_type(words.pipe(pool.map(length), pool.map(str)), Observable[str])
+assert_type(
+    words.pipe(ops.throttle(5), pool.map(length), ops.batch(10), pool.map(total)),
+    Observable[int],
+)
+
+assert_type(words.pipe(pool.outcomes(length)), Observable[Outcome[str, int]])
+assert_type(words.pipe(pool.outcomes(length_later)), Observable[Outcome[str, int]])
+assert_type(words.pipe(pool.outcomes(letters)), Observable[Outcome[str, list[bytes]]])
+
+
+def look_at(outcome: Outcome[str, int]) -> float:
+    """`match` tells the kinds of outcomes apart, and leaves no other."""
+    match outcome:
+        case Success(item, value, attempts):
+            assert_type(item, str)
+            assert_type(value, int)
+            assert_type(attempts, int)
+            return outcome.took
+        case Failure(item=item, error=error, waited=waited):
+            assert_type(item, str)
+            assert_type(error, BaseException)
+            return waited
+
+
+def numbers() -> Iterator[int]:
+    """Numbers."""
+    yield 1
+
+
+async def numbers_later() -> AsyncIterator[int]:
+    """Numbers."""
+    yield 1
+
+
+assert_type(pool.pull(numbers()), Observable[int])
+assert_type(pool.pull(numbers_later()), Observable[int])
+assert_type(pool.pull([1, 2]).pipe(pool.map(str)), Observable[str])
+
+
+# -- iterables and calls -----------------------------------------------------------------------
+
+for number in pool.imap(length, ["a", "bc"]):
+    assert_type(number, int)
+for number in pool.imap(length_later, ["a", "bc"], order="input"):
+    assert_type(number, int)
+for letter in pool.imap(letters, ["a", "bc"]):
+    assert_type(letter, bytes)
+with pool.imap(length, ["a"]) as results:
+    assert_type(next(results), int)
+
+assert_type(pool.submit(length, "a").result(), int)
+assert_type(pool.submit(divmod, 7, 2).result(), tuple[int, int])
+assert_type(pool.submit(length, text="a").result(1.0), int)
+assert_type(pool.submit(length_later, "a").result(), int)
+assert_type(pool.submit(letters, "a").result(), list[bytes])
+
+
+async def use() -> None:
+    """The async faces."""
+    async with WorkerPool() as pool:
+        assert_type(pool, WorkerPool)
+        assert_type(await pool.submit(length, "a"), int)
+        assert_type(await pool.submit(length_later, "a"), int)
+        async for number in pool.imap(length, ["a"]):
+            assert_type(number, int)
+
+
+with WorkerPool() as entered:
+    assert_type(entered, WorkerPool)
