@@ -7,6 +7,7 @@ import time
 from contextlib import contextmanager
 
 import pytest
+from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.subject import Subject
 
 from rxpool import TimerScheduler
@@ -321,7 +322,14 @@ def test_one_timer_among_threads(monkeypatch):
 
     Catches: replacing the timer without the lock, or not disposing the one replaced.
     """
+
+    class Yielding(SingleAssignmentDisposable):
+        def __init__(self):
+            super().__init__()
+            time.sleep(0)  # let others in, if they can get in
+
     monkeypatch.setattr(stage, "RLock", YieldingLock)
+    monkeypatch.setattr(stage, "SingleAssignmentDisposable", Yielding)
     before = TimerScheduler.singleton().pending
     for _ in range(20):
         source = Subject()

@@ -213,8 +213,8 @@ def test_now_is_aware_and_follows_the_monotonic_clock(scheduler, monkeypatch):
 
     assert scheduler.now.tzinfo is UTC
     assert abs(scheduler.now - datetime.now(UTC)) < timedelta(seconds=5)
+    begun, before = time.monotonic(), scheduler.now
     monkeypatch.setattr(_scheduler, "datetime", Stepped)
-    before, begun = scheduler.now, time.monotonic()
     time.sleep(0.01)
     passed = (scheduler.now - before).total_seconds()
     assert 0.009 <= passed <= time.monotonic() - begun + 0.001
@@ -312,6 +312,7 @@ def test_a_spare_thread_takes_the_watch_at_once(scheduler, monkeypatch):
         assert inside.wait(PATIENCE)
         assert done.wait(PATIENCE)
         hold.set()
+        until(lambda: scheduler._spare == 1)
     monkeypatch.undo()
     with scheduler._lock:  # let the threads go
         scheduler._standby.notify_all()
@@ -637,8 +638,25 @@ def test_virtual_schedulers_are_asked_for_their_time():
     assert clock.now() - before == 3
 
 
+def test_a_scheduler_with_a_clock_of_its_own_is_asked():
+    """Such as that of a game loop, or of a simulation that is not reactivex's."""
+
+    class Own(CurrentThreadScheduler):
+        time = datetime(2001, 1, 1, tzinfo=UTC)
+
+        @property
+        def now(self):
+            return self.time
+
+    scheduler = Own()
+    clock = Clock(scheduler)
+    before = clock.now()
+    scheduler.time += timedelta(seconds=3)
+    assert clock.now() - before == 3
+
+
 def test_an_event_loop_is_asked_for_its_time():
-    """A scheduler with a clock of its own is asked."""
+    """An alarm on an event loop rings on it, in its time."""
 
     async def main():
         loop = asyncio.get_running_loop()
