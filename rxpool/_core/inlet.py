@@ -7,7 +7,7 @@ closes knows where its chains begin.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -22,6 +22,7 @@ class Node(Protocol):
     @property
     def ended(self) -> bool:
         """Whether the end was delivered, or the subscriber left."""
+        ...
 
     def cut(self) -> None:
         """Take nothing more from the source; what is held comes out, then the completion."""
@@ -33,12 +34,15 @@ class Inlet(Node, Protocol):
     @property
     def holds_back(self) -> bool:
         """Whether its producers wait when it is full, instead of items being dropped."""
+        ...
 
     def room(self) -> bool:
         """Whether an item would be taken now; a hint, without a lock."""
+        ...
 
     def on_room(self, resume: Callable[[], object]) -> bool:
         """Call *resume* once when there is room; False, and no call, if there is already."""
+        ...
 
 
 class _Subscribing(threading.local):
@@ -56,7 +60,7 @@ def current_inlet() -> Inlet | None:
 
 
 @contextmanager
-def feeding(node: Node, inlet: Inlet | None = None) -> Iterator[None]:
+def feeding(node: Node, inlet: Inlet | None = None) -> Generator[None, None, None]:
     """What is subscribed inside feeds *node*, and *inlet* or the inlet *node* feeds itself."""
     nodes = _subscribing.nodes
     if nodes:

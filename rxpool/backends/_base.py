@@ -49,7 +49,9 @@ class Backend(Protocol):
     def start(self, jobs: Sequence[Any]) -> None:
         """Run each of *jobs* as soon as possible in a free slot; does not wait."""
 
-    def run_awaitable(self, awaitable: Awaitable[Any], done: Done) -> Callable[[], object] | None:
+    def run_awaitable(
+        self, awaitable: Awaitable[Any], done: Done
+    ) -> Callable[[], object] | None:
         """Run what an ``async def`` returned.
 
         Either call *done* before returning None, or answer how to cancel it and call

@@ -59,7 +59,9 @@ class SchedulerBackend:
         finally:
             self._pumping = False
 
-    def run_awaitable(self, awaitable: Awaitable[Any], done: Done) -> Callable[[], object] | None:
+    def run_awaitable(
+        self, awaitable: Awaitable[Any], done: Done
+    ) -> Callable[[], object] | None:
         """On a running event loop as a task of it, else on a loop of this thread's own."""
         try:
             loop = asyncio.get_running_loop()

@@ -84,7 +84,9 @@ class ThreadBackend:
                 else:
                     self._mail.append(job)
 
-    def run_awaitable(self, awaitable: Awaitable[Any], done: Done) -> Callable[[], object] | None:
+    def run_awaitable(
+        self, awaitable: Awaitable[Any], done: Done
+    ) -> Callable[[], object] | None:
         """Run it on the event loop of this thread; the thread is busy meanwhile."""
         try:
             value = run_here(awaitable)

@@ -1,5 +1,8 @@
 """`Engine`: the ledger of a pool bound to a lock, a backend and its flows."""
 
+# What functions of users return is of any type.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
@@ -30,7 +33,7 @@ class Binding(Protocol):
     """What takes the results of a flow: a subscription, calls of `submit`, an iterator."""
 
     ledger: FlowLedger
-    fn: Callable[[Any], Any]
+    fn: Any  # the user's function, of one item
     collects: bool  # whether the results of an Observable are one list
     #: delivers a task that ended, without the engine's lock, and answers whether that took
     #: time on this thread; None if only `claim` may deliver
@@ -501,7 +504,8 @@ class Engine:
             raise WouldBlock(
                 f"{what}: {flow.max_pending} items wait already (max_pending), and this thread "
                 "cannot wait (virtual time, or a running event loop); read the source with "
-                "pool.pull, choose overflow='drop_oldest' or 'drop_newest', or raise max_pending"
+                "pool.pull, choose overflow='drop_oldest' or 'drop_newest', "
+                "or raise max_pending"
             )
         gate = threading.Lock()
         gate.acquire()

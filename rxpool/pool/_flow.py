@@ -60,6 +60,8 @@ class Flow:
         "upstream",
     )
 
+    fn: Any
+
     def __init__(
         self,
         engine: Engine,
@@ -193,11 +195,11 @@ class Flow:
         ledger, token = self.ledger, self._token
         while ledger.undelivered:
             inlet = self._inlet
-            if inlet is not None and inlet.holds_back and not inlet.room():
-                if not self._engine.terminated:
-                    self._paused = True
-                    self._engine.errand(self._pause)
-                    return None
+            full = inlet is not None and inlet.holds_back and not inlet.room()
+            if full and not self._engine.terminated:
+                self._paused = True
+                self._engine.errand(self._pause)
+                return None
             if not token.acquire(False):
                 return None
             entry = ledger.fetch()

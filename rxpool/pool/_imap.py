@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
+from rxpool._core.inlet import Node
 from rxpool.errors import WouldBlock
 from rxpool.pool._engine import NO_VALUE, Engine
 from rxpool.pool._flow import outcome_of
@@ -33,7 +34,6 @@ class _Feed:
 
     collects = False
     name = "imap"
-    sources: ClassVar[list[Any]] = []
     ended = False
 
     def __init__(
@@ -44,7 +44,7 @@ class _Feed:
         items: Iterable[Any],
         on_failure: Any,
     ) -> None:
-        self.fn = fn
+        self.fn: Any = fn
         self.ledger = ledger
         self._engine = engine
         self._on_failure = on_failure
@@ -56,6 +56,7 @@ class _Feed:
         self._odd: deque[Any] = deque()
         self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
         self._over = False
+        self.sources: list[Node] = []
         self.swift = self._swift if ledger.order is None else None
         ledger.binding = self
         engine.open(self, lend=False)
@@ -186,7 +187,7 @@ class _Feed:
                 if not ledger.held:
                     if ledger.finished:
                         self._over = True
-                    elif (self._items is None and not self._read_ahead) or not ledger.has_room():
+                    elif self._all_read or not ledger.has_room():
                         gate = threading.Lock()
                         gate.acquire()
                         self._gate = gate.release
@@ -210,6 +211,10 @@ class _Feed:
                         "imap cannot wait in virtual time; use pool.pull and pool.map"
                     )
                 gate.acquire()
+
+    @property
+    def _all_read(self) -> bool:
+        return self._items is None and not self._read_ahead
 
     def _read(self) -> None:
         """Read input and hand it over, as much as there is room for."""
@@ -238,7 +243,7 @@ class _Feed:
             if not ledger.ended:
                 taken, started = engine.ledger.accept_many(ledger, tasks)
             del ahead[:taken]
-            if self._items is None and not ahead:
+            if self._all_read:
                 ledger.ended = True
             chores = engine.chores()
         if started:

@@ -9,7 +9,17 @@ from typing import Any, Final
 
 from rxpool.errors import ItemDropped, Overflow, TaskCancelled
 
-__all__ = ("DROPPED", "FULL", "STARTED", "WAITING", "FlowLedger", "Ledger", "Part", "Task", "Withdrawn")
+__all__ = (
+    "DROPPED",
+    "FULL",
+    "STARTED",
+    "WAITING",
+    "FlowLedger",
+    "Ledger",
+    "Part",
+    "Task",
+    "Withdrawn",
+)
 
 # What `Ledger.accept` answers.
 STARTED: Final = 0  #: a slot is taken for the task; start it
@@ -97,10 +107,12 @@ class FlowLedger:
         "cells",
         "concurrency",
         "counted",
+        "cut_off",
         "done",
         "dropped",
         "ended",
         "failed",
+        "held",
         "keeps_drops",
         "ledger",
         "listed",
@@ -108,11 +120,9 @@ class FlowLedger:
         "max_reorder",
         "order",
         "overflow",
+        "reordered",
         "running",
         "tasks",
-        "cut_off",
-        "held",
-        "reordered",
         "waiting",
     )
 
@@ -187,7 +197,7 @@ class FlowLedger:
         """Whether an item would be taken."""
         if self.ended:
             return True  # it would be refused, but nobody has to wait for that
-        return self._inside() < self.max_pending or self._may_start_at_once()
+        return self.inside() < self.max_pending or self.may_start_at_once()
 
     def pop_waiting(self) -> Task | None:
         """The task that has waited longest, or None."""
@@ -215,12 +225,13 @@ class FlowLedger:
                 return head
         return None
 
-    def _inside(self) -> int:
+    def inside(self) -> int:
         """What counts against `max_pending`."""
         waiting = len(self.waiting)
         return waiting + len(self.done) + self.held if self.order is None else waiting
 
-    def _may_start_at_once(self) -> bool:
+    def may_start_at_once(self) -> bool:
+        """Whether a slot is free for an item that comes now."""
         if self.waiting or self.ledger.free <= 0 or not self.may_run():
             return False
         if self.order is not None:
@@ -231,7 +242,7 @@ class FlowLedger:
 class Ledger:
     """The slots of a pool and the flows that share them, in turn."""
 
-    __slots__ = ("ring", "free", "slots")
+    __slots__ = ("free", "ring", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -240,13 +251,13 @@ class Ledger:
 
     def accept(self, flow: FlowLedger, task: Task) -> int:
         """Take a task, or not; a FULL one was not."""
-        if self.free > 0 and flow._may_start_at_once():
+        if self.free > 0 and flow.may_start_at_once():
             flow.accepted += 1
             self._start(flow, task)
             self.free -= 1
             task.slot = True
             return STARTED
-        if flow._inside() >= flow.max_pending:
+        if flow.inside() >= flow.max_pending:
             if flow.overflow == "block" or len(flow.done) > flow.max_pending + _MANY_DROPS:
                 return FULL
             if flow.overflow == "error":
@@ -277,7 +288,7 @@ class Ledger:
                 return taken, started
             started += verdict == STARTED
             taken += 1
-        room = max(0, flow.max_pending - flow._inside())
+        room = max(0, flow.max_pending - flow.inside())
         more = tasks[taken : taken + room]
         if more:
             flow.accepted += len(more)
@@ -427,7 +438,9 @@ class Ledger:
         while (task := flow.pop_waiting()) is not None:
             self._cancel(flow, task, reason, keep)
 
-    def cancel_running(self, flow: FlowLedger, reason: str, keep: bool, now: float) -> list[Task]:
+    def cancel_running(
+        self, flow: FlowLedger, reason: str, keep: bool, now: float
+    ) -> list[Task]:
         """Cancel what runs; answers the tasks whose work should be cut off."""
         flow.cut_off = reason, keep
         tasks: list[Task] = []
@@ -484,7 +497,8 @@ class Ledger:
     def _drop(self, flow: FlowLedger, task: Task) -> None:
         task.settled = True
         task.error = ItemDropped(
-            f"dropped by overflow={flow.overflow!r}: max_pending={flow.max_pending} items waited"
+            f"dropped by overflow={flow.overflow!r}: "
+            f"max_pending={flow.max_pending} items waited"
         )
         task.took = 0.0
         flow.dropped += 1

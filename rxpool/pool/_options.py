@@ -2,13 +2,53 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from reactivex import abc
 
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
+from rxpool.outcomes import Failure
 from rxpool.pool._ledger import FlowLedger, Ledger
 
-__all__ = ("FlowOptions", "check_on_failure")
+__all__ = (
+    "FlowOptions",
+    "ImapKeywords",
+    "MapKeywords",
+    "OnFailure",
+    "Order",
+    "OutcomesKeywords",
+    "OverflowPolicy",
+    "check_on_failure",
+)
+
+Order: TypeAlias = Literal["completion", "input"]
+OverflowPolicy: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
+OnFailure: TypeAlias = Literal["raise", "skip"] | abc.ObserverBase[Failure[Any]]
+
+
+class _Keywords(TypedDict, total=False):
+    concurrency: int | None
+    order: Order
+    max_reorder: int | None
+    max_pending: int | None
+
+
+class OutcomesKeywords(_Keywords, total=False):
+    """The keywords of `WorkerPool.outcomes`, for its overloads."""
+
+    overflow: OverflowPolicy
+
+
+class ImapKeywords(_Keywords, total=False):
+    """The keywords of `WorkerPool.imap`, for its overloads."""
+
+    on_failure: OnFailure
+
+
+class MapKeywords(OutcomesKeywords, ImapKeywords, total=False):
+    """The keywords of `WorkerPool.map`, for its overloads."""
+
 
 _OVERFLOWS = ("block", "drop_oldest", "drop_newest", "error")
 

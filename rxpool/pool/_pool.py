@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from itertools import count
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, overload
+from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
@@ -14,12 +14,21 @@ from rxpool import _checks as checks
 from rxpool._core.inlet import current_inlet, feeding
 from rxpool.backends import Backend, SchedulerBackend, ThreadBackend
 from rxpool.errors import InvalidArgumentType, PoolClosed
-from rxpool.outcomes import Failure, Outcome
+from rxpool.outcomes import Outcome
 from rxpool.pool._engine import Engine
 from rxpool.pool._flow import Flow
 from rxpool.pool._imap import Results, results
 from rxpool.pool._ledger import FlowLedger
-from rxpool.pool._options import FlowOptions, check_on_failure
+from rxpool.pool._options import (
+    FlowOptions,
+    ImapKeywords,
+    MapKeywords,
+    OnFailure,
+    Order,
+    OutcomesKeywords,
+    OverflowPolicy,
+    check_on_failure,
+)
 from rxpool.pool._pull import pull
 from rxpool.pool._report import FlowReport, PoolReport, counts_of
 from rxpool.pool._shutdown import Shutdown, close_at_exit
@@ -30,10 +39,6 @@ __all__ = ("WorkerPool",)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 _P = ParamSpec("_P")
-
-_Order: TypeAlias = Literal["completion", "input"]
-_Overflow: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
-_OnFailure: TypeAlias = Literal["raise", "skip"] | abc.ObserverBase[Failure[Any]]
 
 _numbers = count(1)
 
@@ -104,41 +109,17 @@ class WorkerPool:
 
     @overload
     def map(
-        self,
-        fn: Callable[[_T], abc.ObservableBase[_R]],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
-        max_pending: int | None = None,
-        overflow: _Overflow = "block",
+        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[MapKeywords]
     ) -> Callable[[Observable[_T]], Observable[_R]]: ...
 
     @overload
     def map(
-        self,
-        fn: Callable[[_T], Awaitable[_R]],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
-        max_pending: int | None = None,
-        overflow: _Overflow = "block",
+        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[MapKeywords]
     ) -> Callable[[Observable[_T]], Observable[_R]]: ...
 
     @overload
     def map(
-        self,
-        fn: Callable[[_T], _R],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
-        max_pending: int | None = None,
-        overflow: _Overflow = "block",
+        self, fn: Callable[[_T], _R], **options: Unpack[MapKeywords]
     ) -> Callable[[Observable[_T]], Observable[_R]]: ...
 
     def map(
@@ -146,11 +127,11 @@ class WorkerPool:
         fn: Callable[[Any], Any],
         *,
         concurrency: int | None = None,
-        order: _Order = "completion",
+        order: Order = "completion",
         max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
+        on_failure: OnFailure = "raise",
         max_pending: int | None = None,
-        overflow: _Overflow = "block",
+        overflow: OverflowPolicy = "block",
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: items in, results out, computed in parallel.
 
@@ -194,39 +175,19 @@ class WorkerPool:
         return self._operator(options, check_on_failure(on_failure), False)
 
     @overload
+    @overload
     def outcomes(
-        self,
-        fn: Callable[[_T], abc.ObservableBase[_R]],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        max_pending: int | None = None,
-        overflow: _Overflow = "block",
+        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[OutcomesKeywords]
     ) -> Callable[[Observable[_T]], Observable[Outcome[_T, list[_R]]]]: ...
 
     @overload
     def outcomes(
-        self,
-        fn: Callable[[_T], Awaitable[_R]],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        max_pending: int | None = None,
-        overflow: _Overflow = "block",
+        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[OutcomesKeywords]
     ) -> Callable[[Observable[_T]], Observable[Outcome[_T, _R]]]: ...
 
     @overload
     def outcomes(
-        self,
-        fn: Callable[[_T], _R],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        max_pending: int | None = None,
-        overflow: _Overflow = "block",
+        self, fn: Callable[[_T], _R], **options: Unpack[OutcomesKeywords]
     ) -> Callable[[Observable[_T]], Observable[Outcome[_T, _R]]]: ...
 
     def outcomes(
@@ -234,11 +195,11 @@ class WorkerPool:
         fn: Callable[[Any], Any],
         *,
         concurrency: int | None = None,
-        order: _Order = "completion",
+        order: Order = "completion",
         max_reorder: int | None = None,
         max_pending: int | None = None,
-        overflow: _Overflow = "block",
-    ) -> Callable[[Observable[Any]], Observable[Outcome[Any, Any]]]:
+        overflow: OverflowPolicy = "block",
+    ) -> Callable[[Observable[Any]], Observable[Any]]:
         """Like `map`, but emits how each accepted item ended, as `Success` or `Failure`.
 
         No item's failure ends the stream.  Dropped and cancelled items have their outcomes
@@ -308,16 +269,12 @@ class WorkerPool:
     # -- iterables and calls --------------------------------------------------------------
 
     @overload
+    @overload
     def imap(
         self,
         fn: Callable[[_T], abc.ObservableBase[_R]],
         items: Iterable[_T],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
-        max_pending: int | None = None,
+        **options: Unpack[ImapKeywords],
     ) -> Results[_R]: ...
 
     @overload
@@ -325,25 +282,12 @@ class WorkerPool:
         self,
         fn: Callable[[_T], Awaitable[_R]],
         items: Iterable[_T],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
-        max_pending: int | None = None,
+        **options: Unpack[ImapKeywords],
     ) -> Results[_R]: ...
 
     @overload
     def imap(
-        self,
-        fn: Callable[[_T], _R],
-        items: Iterable[_T],
-        *,
-        concurrency: int | None = None,
-        order: _Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
-        max_pending: int | None = None,
+        self, fn: Callable[[_T], _R], items: Iterable[_T], **options: Unpack[ImapKeywords]
     ) -> Results[_R]: ...
 
     def imap(
@@ -352,9 +296,9 @@ class WorkerPool:
         items: Iterable[Any],
         *,
         concurrency: int | None = None,
-        order: _Order = "completion",
+        order: Order = "completion",
         max_reorder: int | None = None,
-        on_failure: _OnFailure = "raise",
+        on_failure: OnFailure = "raise",
         max_pending: int | None = None,
     ) -> Results[Any]:
         """The same as `map` without streams: an iterator of results.
@@ -369,6 +313,7 @@ class WorkerPool:
         ledger = options.open(self._engine.ledger, False)
         return results(self._engine, options.fn, ledger, items, check_on_failure(on_failure))
 
+    @overload
     @overload
     def submit(
         self, fn: Callable[_P, abc.ObservableBase[_R]], /, *args: _P.args, **kwargs: _P.kwargs

@@ -29,7 +29,7 @@ def pull(engine: Engine, items: Iterable[_T] | AsyncIterable[_T]) -> Observable[
         if isinstance(items, AsyncIterable) and (loop := asyncio._get_running_loop()):
             return _feed_on(loop, aiter(items), observer, inlet)
         chosen = scheduler or engine.backend.scheduler or CurrentThreadScheduler.singleton()
-        reader: _Reader[_T] = _Reader(engine, _iterator(items), observer, inlet, chosen)
+        reader = _Reader(engine, _iterator(items), observer, inlet, chosen)
         chosen.schedule(reader.run)
         return Disposable(reader.stop)
 
@@ -44,10 +44,12 @@ def _feed_on(
 ) -> abc.DisposableBase:
     """Read on the event loop that runs already."""
 
+    room = asyncio.Event()
+
     async def feed() -> None:
         while True:
             if inlet is not None and not inlet.room():
-                room = asyncio.Event()
+                room.clear()
                 if inlet.on_room(lambda: loop.call_soon_threadsafe(room.set)):
                     await room.wait()
             try:
@@ -61,10 +63,14 @@ def _feed_on(
             observer.on_next(item)
 
     task = loop.create_task(feed())
-    return Disposable(lambda: loop.call_soon_threadsafe(task.cancel) and None)
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(task.cancel)
+
+    return Disposable(stop)
 
 
-def _iterator(items: Any) -> Iterator[Any]:
+def _iterator(items: Iterable[_T] | AsyncIterable[_T]) -> Iterator[_T]:
     if isinstance(items, AsyncIterable):
         return _drive(aiter(items))
     return iter(items)

@@ -6,6 +6,8 @@ from rxpool.pool._ledger import FlowLedger
 
 __all__ = ("Counts", "FlowReport", "PoolReport", "counts_of")
 
+_TERMS = ("accepted", "succeeded", "failed", "dropped", "cancelled", "in_flight", "waiting")
+
 
 @dataclass(frozen=True, slots=True)
 class FlowReport:
@@ -36,9 +38,7 @@ class Counts:
     """Running sums over flows."""
 
     sums: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(
-            ("accepted", "succeeded", "failed", "dropped", "cancelled", "in_flight", "waiting"), 0
-        )
+        default_factory=lambda: dict.fromkeys(_TERMS, 0)
     )
 
     def add(self, ledger: FlowLedger) -> None:

@@ -1,11 +1,15 @@
 """`pool.submit`: single calls and their futures."""
 
+# A future and the flow of calls know each other.
+# pyright: reportPrivateUsage=false
+
 import asyncio
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from rxpool._core.inlet import Node
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import FULL, STARTED, FlowLedger, Task, Withdrawn
 
@@ -54,18 +58,18 @@ class Calls:
 
     collects = True
     name = "submit"
-    swift = None
-    sources: ClassVar[list[Any]] = []
     ended = False
 
     def __init__(self, engine: Engine, ledger: FlowLedger) -> None:
         self.ledger = ledger
+        self.fn: Any = self._call
+        self.swift: Callable[[Task], bool] | None = None
+        self.sources: list[Node] = []
         self._engine = engine
         self._opened = False
         ledger.binding = self
 
-    def fn(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
-        """Make the call."""
+    def _call(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
         function, args, kwargs, future = call
         if not future.set_running_or_notify_cancel():
             raise Withdrawn("the future was cancelled")
