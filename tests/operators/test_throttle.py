@@ -10,6 +10,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from rxpool import MetricEvent, TimerScheduler
 from rxpool import operators as ops
+from rxpool._core.stage import FULL
 from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.operators._throttle import ThrottleState
 
@@ -830,6 +831,39 @@ def test_a_full_idle_bucket_is_forgotten():
     for i in range(3):
         state.offer(i, 100.5, (0, 1.0))
     assert (list(state.ready), state.held) == ([0, 1], 3)
+
+
+def test_the_cap_holds_again_after_an_item_waited_outside():
+    """With ``max_pending=0``: an item that waited outside and passed leaves no claim behind."""
+    state = ThrottleState(1.0, burst=1, max_pending=0)
+    assert [state.offer(i, 0.0, None) for i in range(2)] == [1, FULL]
+    assert state.offer(1, 1.0, None) == 1
+    assert state.offer(2, 100.0, (None, 5.0)) == FULL
+    assert state.retry_at((None, 5.0)) == 104.0
+
+
+def test_the_cap_holds_again_after_an_item_waited_for_room():
+    """An item that waited outside, and then inside, leaves no claim behind either."""
+    state = ThrottleState(1.0, burst=1, max_pending=1)
+    for _ in range(2):
+        state.offer("a", 0.0, ("a", 1.0))  # one passes, one waits
+    assert [state.offer("b", 0.0, ("b", 2.0)) for _ in range(2)] == [FULL, FULL]
+    state.expire(1.0)
+    state.offer("b", 1.0, ("b", 3.0))
+    assert state.due == 2.0
+    state.expire(2.0)
+    state.offer("b", 100.0, ("b", 5.0))
+    assert state.due == 104.0
+
+
+def test_a_producer_waits_for_the_subscriber_when_that_is_what_holds_it_up():
+    """While too many admitted items wait to be fetched, no time is named to try again."""
+    state = ThrottleState(1e6, burst=1e6, max_pending=0)
+    taken = 0
+    while state.offer(taken, 1.0, None) != FULL:
+        taken += 1
+    assert taken == len(state.ready) < 100
+    assert state.retry_at(None) is None
 
 
 def test_a_bucket_that_is_not_full_is_remembered():
