@@ -4,7 +4,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 from reactivex import abc
@@ -48,15 +48,23 @@ class Binding(Protocol):
     def send(self, entry: Any) -> None:
         """Deliver; the lock is not held."""
 
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """Whether this is one of *flows*, or its results go into one of them."""
+        ...
+
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled."""
 
 
 class _Here(threading.local):
-    """The tasks that this thread is busy with, innermost last."""
+    """The tasks that this thread is busy with, innermost last.
+
+    A settled one is being delivered.  `flows` are those of which it delivers other entries.
+    """
 
     def __init__(self) -> None:
         self.stack: list[Task] = []
+        self.flows: list[FlowLedger] = []
 
 
 _here = _Here()
@@ -339,12 +347,19 @@ class Engine:
 
     def deliver(self, binding: Binding, entry: Any) -> None:
         """Deliver *entry*, if it is one, and what follows."""
-        while entry is not None:
-            binding.send(entry)
-            with self.lock:
-                entry = binding.again()
-                chores = self.chores()
-            self.carry_out(chores)
+        if entry is None:
+            return
+        flows = _here.flows
+        flows.append(binding.ledger)
+        try:
+            while entry is not None:
+                binding.send(entry)
+                with self.lock:
+                    entry = binding.again()
+                    chores = self.chores()
+                self.carry_out(chores)
+        finally:
+            flows.pop()
 
     def cut_off(self, tasks: Sequence[Task]) -> None:
         """The work of cancelled tasks is not wanted any more."""
@@ -491,11 +506,21 @@ class Engine:
             return False
 
     def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
-        """Wait until *flow* has room, or has run *task* here and now (True).
+        """Wait until *flow* has room, or has taken *task* without (True).
 
-        A thread that works for this pool runs waiting tasks instead of waiting.
+        A thread that works for this pool runs waiting tasks instead of waiting.  One that
+        gives the subscriber a result of this flow, or of one further down, cannot wait at
+        all: the results that fill the flow come out behind the one in its hands.
         """
         stack = _here.stack
+        delivering = _here.flows + [busy.flow for busy in stack if busy.settled]
+        if delivering and flow.binding.leads_to(delivering):
+            with self.lock:
+                if not flow.ended:
+                    self.ledger.force(flow, task)
+                chores = self.chores()
+            self.carry_out(chores)
+            return True
         if self.works_here():
             helped = self._help(flow, task, stack, what)
             if helped is not None:
@@ -523,24 +548,14 @@ class Engine:
                 f"{what}: {len(stack)} tasks of pool {self.name!r} wait for one another on one "
                 "thread; raise max_pending"
             )
-        forced = False
         with self.lock:
             if flow.has_room():
                 return False
             chosen = self.ledger.take(flow, nested)
-            if chosen is None and task is not None and not flow.waiting:
-                if not flow.max_pending:
-                    if self.ledger.start_directly(flow, task, nested):
-                        chosen = task
-                elif any(busy.flow is flow and busy.settled for busy in stack):
-                    # This thread delivers results of the flow: those that fill it cannot
-                    # go before the one that the subscriber is busy with.
-                    self.ledger.force(flow, task)
-                    forced = True
+            if chosen is None and task is not None and not flow.max_pending:
+                chosen = task if self.ledger.start_directly(flow, task, nested) else None
             chores = self.chores()
         self.carry_out(chores)
-        if forced:
-            return True
         if chosen is not None:
             self.perform(chosen, stack)
             return chosen is task

@@ -1,7 +1,7 @@
 """`Flow`: one subscription of `pool.map` or `pool.outcomes`."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from reactivex import abc
@@ -175,6 +175,12 @@ class Flow:
     def ended(self) -> bool:
         """See `Node`."""
         return self._over
+
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """Whether this is one of *flows*, or its results go into one of them."""
+        if self.ledger in flows:
+            return True
+        return isinstance(self._inlet, Flow) and self._inlet.leads_to(flows)
 
     def blocker(self) -> FlowLedger | None:
         """The flow of this pool that keeps this one's results from going on."""

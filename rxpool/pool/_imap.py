@@ -4,7 +4,7 @@ import asyncio
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
 from itertools import islice
 from time import perf_counter
 from types import TracebackType
@@ -93,6 +93,10 @@ class _Feed:
     def send(self, entry: Any) -> None:
         """Never called: `claim` gives nothing."""
         raise AssertionError(entry)
+
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """The results go to whoever iterates."""
+        return False
 
     def blocker(self) -> FlowLedger | None:
         """The consumer holds this back, no flow does."""

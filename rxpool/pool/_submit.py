@@ -4,7 +4,7 @@
 # pyright: reportPrivateUsage=false
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
@@ -119,6 +119,10 @@ class Calls:
         return self.ledger.fetch()
 
     again = claim
+
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """The results go to futures."""
+        return False
 
     def blocker(self) -> FlowLedger | None:
         """Futures hold nothing back."""
