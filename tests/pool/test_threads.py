@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 import reactivex as rx
+from reactivex import operators as ro
 from reactivex.observer import Observer
 from reactivex.subject import Subject
 
@@ -460,36 +461,73 @@ def test_a_subscriber_of_faults_that_raises_harms_nobody(caplog):
     assert len(caplog.records) == 2
 
 
-def test_feedback_from_the_subscriber_does_not_deadlock():
+DEPTH, FAN = 6, 3  # of what a crawler finds: each page has links to further ones
+PAGES = sum(FAN**level for level in range(DEPTH + 1))
+
+
+def links_of(page):
+    """The pages that a page leads to."""
+    return [(*page, n) for n in range(FAN)] if len(page) < DEPTH else []
+
+
+async def links_later(page):
+    """The same, asynchronously."""
+    await asyncio.sleep(0)
+    return links_of(page)
+
+
+def links_observed(page):
+    """The same as the item of an Observable."""
+    return rx.of(links_of(page))
+
+
+def links_from_a_timer(page):
+    """The same, given on another thread."""
+    return rx.timer(0.0).pipe(ro.map(lambda _: links_of(page)))
+
+
+@pytest.mark.parametrize(
+    ("workers", "options"),
+    [
+        (1, {"max_pending": 0}),
+        (1, {"max_pending": 1}),
+        (2, {"max_pending": 0}),
+        (3, {"max_pending": 2}),
+        (2, {"max_pending": 1, "concurrency": 1}),
+        (2, {"max_pending": 1, "order": "input"}),
+        (2, {"max_pending": 0, "order": "input", "max_reorder": 1}),
+        (2, {"max_pending": 1, "order": "input", "max_reorder": 2, "concurrency": 1}),
+    ],
+)
+@pytest.mark.parametrize("chain", [1, 2])
+@pytest.mark.parametrize(
+    "visit",
+    [links_of, links_later, links_observed, links_from_a_timer],
+    ids=lambda f: f.__name__,
+)
+def test_feedback_from_the_subscriber_does_not_deadlock(visit, chain, workers, options):
     """A crawler: each result pushes new items into the source, with room for hardly any."""
-    depth, fan = 6, 3
-    total = sum(fan**level for level in range(depth + 1))
-    for workers, pending in [(1, 0), (1, 1), (2, 0), (3, 2)]:
-        pages, left, lock = Subject(), [1], threading.Lock()
-        found = Counter()
+    pages, left, lock = Subject(), [1], threading.Lock()
+    found = Counter([()])
 
-        def visit(page):
-            return [(*page, n) for n in range(fan)] if len(page) < depth else []
+    def follow(links):
+        with lock:
+            left[0] += len(links) - 1
+            last = left[0] == 0
+        for link in links:
+            found[link] += 1
+            pages.on_next(link)
+        if last:
+            pages.on_completed()
 
-        with WorkerPool(workers, max_pending=pending) as pool:
-
-            def follow(links, left=left, lock=lock, pages=pages, found=found):
-                with lock:
-                    left[0] += len(links) - 1
-                    last = left[0] == 0
-                for link in links:
-                    found[link] += 1
-                    pages.on_next(link)
-                if last:
-                    pages.on_completed()
-
-            sink = Sink(follow).to(pages.pipe(pool.map(visit)))
-            found[()] += 1
-            pages.on_next(())
-            sink.wait()
-        assert len(found) == total
-        assert set(found.values()) == {1}
-        assert balanced(pool).succeeded == total
+    with WorkerPool(workers) as pool:
+        through = [pool.map(lambda page: page, **options)] * (chain - 1)
+        sink = Sink(follow).to(pages.pipe(*through, pool.map(visit, **options)))
+        pages.on_next(())
+        sink.wait()
+    assert len(found) == PAGES
+    assert set(found.values()) == {1}
+    assert balanced(pool).succeeded == PAGES * chain
 
 
 # -- what functions and iterators raise --------------------------------------------------
