@@ -254,7 +254,7 @@ class Engine:
             cell[0] += 1
             started = now() if swift(task) else ended
             if parked:
-                self._see_to_parked()
+                self.see_to_parked(flow)
             try:
                 following = pop()
             except IndexError:
@@ -294,10 +294,12 @@ class Engine:
             chores = self.chores()
         return self._conclude(task, entry, following, chores)
 
-    def _see_to_parked(self) -> None:
-        with self.lock:
-            chores = self.chores()
-        self.carry_out(chores)
+    def see_to_parked(self, flow: FlowLedger) -> None:
+        """Wake the producers of *flow* if there is room: without the lock, some was made."""
+        if flow in self._parked and flow.inside() <= flow.low_water:
+            with self.lock:
+                chores = self.chores()
+            self.carry_out(chores)
 
     def settle(self, task: Task, value: Any, error: BaseException | None) -> Task | None:
         """A task ended: note it, deliver what can be, answer the next one for its slot."""
@@ -611,7 +613,7 @@ class Engine:
         ledger = self.ledger
         started = ledger.fill() if ledger.free > 0 and ledger.ring else ()
         if self._parked:
-            for flow in [flow for flow in self._parked if flow.has_room()]:
+            for flow in [flow for flow in self._parked if flow.has_drained()]:
                 self._parked_to_errands(flow)
         if not started and not self._errands:
             return None

@@ -241,6 +241,7 @@ class Flow:
                     entry = done.popleft()
                 except IndexError:  # disposed on another thread
                     break
+                self._engine.see_to_parked(self.ledger)
                 self.send(entry)
             token.release()
             # Look again: what came in meanwhile was left by one who found the token taken.

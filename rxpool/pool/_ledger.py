@@ -30,6 +30,8 @@ FULL: Final = 3  #: not taken: the producer must wait
 #: so many outcomes of dropped items may wait for a slow subscriber before the producer waits
 _MANY_DROPS: Final = 1024
 
+_LARGE: Final = 256  #: from so many on, `max_pending` counts as large
+
 
 class Withdrawn(TaskCancelled):
     """The user took the item back at the moment when a worker took it."""
@@ -116,6 +118,7 @@ class FlowLedger:
         "keeps_drops",
         "ledger",
         "listed",
+        "low_water",
         "max_pending",
         "max_reorder",
         "order",
@@ -143,6 +146,10 @@ class FlowLedger:
         self.max_pending = max_pending
         self.max_reorder = max_reorder
         self.overflow = overflow
+        # A producer that waits is woken when there is room for a few items: waking it for
+        # each would cost more than short tasks do.
+        slack = max_pending // 8 if max_pending >= _LARGE else 1
+        self.low_water = max_pending - slack
         self.waiting: deque[Task] = deque()
         #: in input order: all tasks that were started and not fetched, in that order
         self.order: deque[Task] | None = deque() if ordered else None
@@ -224,6 +231,10 @@ class FlowLedger:
                 self.ledger.enlist(self)  # another may start
                 return head
         return None
+
+    def has_drained(self) -> bool:
+        """Whether a producer that waits for room should go on."""
+        return self.ended or self.inside() <= self.low_water or self.may_start_at_once()
 
     def inside(self) -> int:
         """What counts against `max_pending`."""
