@@ -510,6 +510,33 @@ def test_superseded_items_are_counted_in_one_event():
     assert state.notes == []
 
 
+def test_a_timer_that_is_late_merges_no_bursts():
+    """An item that comes after the edge, but before its timer, lets out what was due."""
+    state = DebounceState(1.0)
+    state.offer("a", 0.0, None)
+    assert not state.absorb("b", 1.5)
+    state.offer("b", 1.5, None)
+    assert (list(state.ready), state.held, state.due) == (["a"], 2, 1.0)
+    state.expire(1.6)
+    assert (list(state.ready), state.due) == (["a"], 2.5)
+
+
+def test_max_wait_counts_from_when_the_forced_edge_was_due():
+    """Also where the next item comes before the timer that is late."""
+    state = DebounceState(2.0, 3.0)
+    state.offer("a", 0.0, None)
+    state.offer("b", 1.5, None)
+    assert not state.absorb("c", 3.4)
+    state.offer("c", 3.4, None)  # 3.0 was the forced edge
+    assert list(state.ready) == ["b"]
+    state.expire(3.5)
+    assert (list(state.ready), state.due) == (["b"], 5.4)
+    state.offer("d", 5.3, None)
+    state.expire(5.4)
+    state.expire(6.0)
+    assert list(state.ready) == ["b", "d"]
+
+
 def test_a_key_is_forgotten_after_its_burst():
     """Keys cost memory only as long as a burst of theirs goes on."""
     state = DebounceState(1.0)

@@ -571,12 +571,12 @@ def test_debounced_items_have_one_fate(items, options, late, fast, finish):
         assert at - born[number] <= wait + late
 
 
-@given(debounce_items, debounce_options, lates)
-def test_the_last_item_of_a_burst_always_comes_out(items, options, late):
+@given(debounce_items, debounce_options, lates, st.booleans())
+def test_the_last_item_of_a_burst_always_comes_out(items, options, late, fast):
     """With a trailing edge no burst ends without its last item."""
     wait, max_wait, (leading, _) = options
     born = times(s for s, _ in items)
-    drive = Drive(DebounceState(wait, max_wait, leading, True), late)
+    drive = Drive(DebounceState(wait, max_wait, leading, True), late, fast)
     for number, (_, key) in enumerate(items):
         drive.offer(born[number], number, key)
     drive.until(inf)
