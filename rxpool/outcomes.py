@@ -32,4 +32,3 @@ class Failure(Generic[_T_co]):
 
 
 Outcome: TypeAlias = Success[_T_co, _R_co] | Failure[_T_co]
-

@@ -10,7 +10,8 @@ from reactivex.disposable import SingleAssignmentDisposable
 from rxpool._core.inlet import Inlet, Node
 from rxpool.errors import TaskCancelled
 from rxpool.outcomes import Failure, Outcome, Success
-from rxpool.pool._engine import NO_VALUE, Engine
+from rxpool.pool._binding import NO_VALUE
+from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import DROPPED, FULL, STARTED, WAITING, FlowLedger, Task
 
 __all__ = ("Flow", "outcome_of")

@@ -431,5 +431,3 @@ def _default_workers(backend: Backend) -> int:
     except AttributeError:  # not on this system
         cpus = os.cpu_count() or 1
     return min(32, cpus + 4) if isinstance(backend, ThreadBackend) else cpus
-
-

@@ -37,9 +37,7 @@ class PoolReport(FlowReport):
 class Counts:
     """Running sums over flows."""
 
-    sums: dict[str, int] = field(
-        default_factory=lambda: dict.fromkeys(_TERMS, 0)
-    )
+    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TERMS, 0))
 
     def add(self, ledger: FlowLedger) -> None:
         """Add the counts of a flow."""

@@ -84,7 +84,7 @@ class Calls:
         while True:
             with engine.lock:
                 engine.check_open()
-                verdict = engine.accept(self.ledger, task)
+                verdict = engine.ledger.accept(self.ledger, task)
                 if verdict != FULL and not self._opened:
                     self._opened = True
                     engine.flows[self] = False

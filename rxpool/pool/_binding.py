@@ -1,0 +1,52 @@
+"""What takes the results of a flow, and what this thread is busy with."""
+
+import threading
+from collections.abc import Callable, Collection
+from typing import Any, Final, Protocol
+
+from rxpool.pool._ledger import FlowLedger, Task
+
+__all__ = ("NO_VALUE", "Binding", "Here", "here")
+
+NO_VALUE: Final[Any] = object()  #: the value of a task whose results went out one by one
+
+
+class Binding(Protocol):
+    """What takes the results of a flow: a subscription, calls of `submit`, an iterator."""
+
+    ledger: FlowLedger
+    fn: Any  # the user's function, of one item
+    collects: bool  # whether the results of an Observable are one list
+    #: delivers a task that ended, without the engine's lock, and answers whether that took
+    #: time on this thread; None if only `claim` may deliver
+    swift: Callable[[Task], bool] | None
+
+    def claim(self) -> Any:
+        """What to deliver now, or None.  The engine's lock is held."""
+
+    def again(self) -> Any:
+        """What to deliver after the last, or None.  The engine's lock is held."""
+
+    def send(self, entry: Any) -> None:
+        """Deliver; the lock is not held."""
+
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """Whether this is one of *flows*, or its results go into one of them."""
+        ...
+
+    def terminate(self, reason: str) -> None:
+        """Settle everything now, as cancelled."""
+
+
+class Here(threading.local):
+    """The tasks that this thread is busy with, innermost last.
+
+    A settled one is being delivered.  `flows` are those of which it delivers other entries.
+    """
+
+    def __init__(self) -> None:
+        self.stack: list[Task] = []
+        self.flows: list[FlowLedger] = []
+
+
+here = Here()

@@ -1,0 +1,110 @@
+"""`Books`: the ledger of a pool under a lock, its flows, and who waits for what."""
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from rxpool._core.broadcast import Broadcast
+from rxpool._log import log
+from rxpool.backends import Backend
+from rxpool.errors import PoolClosed
+from rxpool.pool._binding import here
+from rxpool.pool._ledger import FlowLedger, Ledger, Task
+from rxpool.pool._report import Counts
+
+__all__ = ("Books", "Chores")
+
+#: What is to be done once the lock is released: tasks to start, producers to wake.
+Chores: TypeAlias = tuple[Sequence[Task], Sequence[Callable[[], object]]]
+
+
+class Books:
+    """Keeps the ledger.
+
+    ``lock`` guards the ledger, the flows' ledgers and the bindings' own fields.  It is
+    re-entrant for finalisers only.  It is not held while anything foreign runs: functions,
+    subscribers, sources, schedulers; nor while the backend takes its own.  Whoever changed
+    something under it asks for the `chores`, and carries them out when it is released.
+    """
+
+    def __init__(self, name: str, slots: int, backend: Backend) -> None:
+        self.name = name
+        self.backend = backend
+        self.clock = backend.clock
+        self.now = backend.clock.now
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)  # a flow ended
+        self.ledger = Ledger(slots)
+        self.flows: dict[Any, bool] = {}  # bindings, oldest first; opened by own tasks?
+        self.past = Counts()  # of flows that ended
+        self._ending: list[FlowLedger] = []
+        self.faults: Broadcast[BaseException] = Broadcast("faults")
+        self.when_changed: Callable[[], object] | None = None  # once, after a flow ended
+        self.closing = False
+        self.terminated = False
+        self._acquire, self._release = self.lock.acquire, self.lock.release
+        self._parked: dict[FlowLedger, list[Callable[[], object]]] = {}
+        self._errands: list[Callable[[], object]] = []
+
+    # -- flows ------------------------------------------------------------------------
+
+    def check_open(self) -> None:
+        """Refuse new work when the pool is closing, unless a task needs it to finish."""
+        if self.closing and (self.terminated or not self.works_here()):
+            raise PoolClosed(f"pool {self.name!r} is closed")
+
+    def count_past(self) -> None:
+        """Sum the flows that ended, once their last workers have counted.  Locked."""
+        for flow in [flow for flow in self._ending if not flow.in_flight]:
+            self._ending.remove(flow)
+            self.past.add(flow)
+
+    def ledgers(self) -> list[FlowLedger]:
+        """Those of live flows, and of ended ones that are not in `past`.  Locked."""
+        self.count_past()
+        return [flow.ledger for flow in self.flows] + self._ending
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Publish an error that belongs to no item."""
+        log.error("uncaught exception", pool=self.name, where=where, exc_info=error)
+        self.faults.send(error)
+
+    def works_here(self) -> bool:
+        """Whether this thread is busy with a task of this pool."""
+        return any(busy.flow.ledger is self.ledger for busy in here.stack)
+
+    # -- who waits for room -------------------------------------------------------------
+
+    def on_room(self, flow: FlowLedger, resume: Callable[[], object]) -> bool:
+        """Call *resume* once *flow* has room; False if it has."""
+        with self.lock:
+            # First in, then look: a worker makes room without the lock, then looks here.
+            waiting = self._parked.setdefault(flow, [])
+            waiting.append(resume)
+            if not flow.has_room():
+                return True
+            waiting.remove(resume)
+            if not waiting:
+                del self._parked[flow]
+            return False
+
+    def _parked_to_errands(self, flow: FlowLedger) -> None:
+        self._errands.extend(self._parked.pop(flow, ()))
+
+    # -- chores -------------------------------------------------------------------------
+
+    def errand(self, call: Callable[[], object]) -> None:
+        """Call *call* once the lock is released.  The lock is held."""
+        self._errands.append(call)
+
+    def chores(self) -> Chores | None:
+        """What the change just made asks for, to be given to `carry_out`.  Locked."""
+        ledger = self.ledger
+        started = ledger.fill() if ledger.free > 0 and ledger.ring else ()
+        if self._parked:
+            for flow in [flow for flow in self._parked if flow.has_drained()]:
+                self._parked_to_errands(flow)
+        if not started and not self._errands:
+            return None
+        errands, self._errands = self._errands, []
+        return started, errands

@@ -1,0 +1,253 @@
+"""`Feed`: the flow of one `pool.imap`, which reads its input as far ahead as it may."""
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
+from time import perf_counter
+from typing import Any
+
+from rxpool._core.inlet import Node
+from rxpool.errors import WouldBlock
+from rxpool.pool._binding import NO_VALUE
+from rxpool.pool._engine import Engine
+from rxpool.pool._flow import outcome_of
+from rxpool.pool._ledger import FlowLedger, Task
+
+__all__ = ("Feed",)
+
+
+_READ_FOR = 0.0005  #: seconds that input is read for before results are looked at again
+_READ_MOST = 512  #: items read between two looks at the results
+_READ_AT_ONCE = 32  #: items read between two looks at the clock
+
+
+class Feed:
+    """The flow of one `imap`: reads input, hands it over, and keeps results to be fetched.
+
+    The engine knows this and not the iterator, so that an iterator which is dropped can
+    close it.
+    """
+
+    collects = False
+    name = "imap"
+    ended = False
+
+    def __init__(
+        self,
+        engine: Engine,
+        fn: Callable[[Any], Any],
+        ledger: FlowLedger,
+        items: Iterable[Any],
+        on_failure: Any,
+    ) -> None:
+        self.fn: Any = fn
+        self.ledger = ledger
+        self._engine = engine
+        self._on_failure = on_failure
+        self._items: Iterator[Any] | None = iter(items)
+        self._read_ahead: list[Any] = []  # read and not accepted yet
+        self._error: BaseException | None = None  # of the input; raised after the results
+        # Fetched and not returned: values, and behind them from the first failure on the rest.
+        self.values: deque[Any] = deque()
+        self._odd: deque[Any] = deque()
+        self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
+        self._over = False
+        self.sources: list[Node] = []
+        self.swift = self._swift if ledger.order is None else None
+        ledger.binding = self
+        engine.open(self, lend=False)
+
+    # -- what the engine asks ---------------------------------------------------------
+
+    def claim(self) -> Any:
+        """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
+        ledger = self.ledger
+        if ledger.ended and not (ledger.waiting or ledger.running):
+            # What is left is up to the consumer; a closing pool need not wait for that.
+            self._engine.errand(self._done)
+        if self._gate is not None:
+            self._engine.errand(self._gate)
+            self._gate = None
+        return None
+
+    again = claim
+
+    def _done(self) -> None:
+        self._engine.forget(self)
+
+    def _swift(self, task: Task) -> bool:
+        """Leave the result for the consumer; wake it if it waits."""
+        self.ledger.done.append(task)
+        if self._gate is None:
+            return False
+        with self._engine.lock:
+            self.claim()
+            chores = self._engine.chores()
+        self._engine.carry_out(chores)
+        return True
+
+    def send(self, entry: Any) -> None:
+        """Never called: `claim` gives nothing."""
+        raise AssertionError(entry)
+
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """The results go to whoever iterates."""
+        return False
+
+    def blocker(self) -> FlowLedger | None:
+        """The consumer holds this back, no flow does."""
+        return None
+
+    def cut(self) -> None:
+        """Read no more input; nobody may come to fetch results, so none waits for that."""
+        with self._engine.lock:
+            self._items = None
+            self._read_ahead.clear()
+            self.ledger.ended = True
+            self.ledger.max_reorder = sys.maxsize
+            self._engine.ledger.enlist(self.ledger)
+            self.claim()
+            chores = self._engine.chores()
+        self._engine.carry_out(chores)
+
+    def terminate(self, reason: str) -> None:
+        """Settle everything now, as cancelled."""
+        engine = self._engine
+        with engine.lock:
+            self._items = None
+            self.ledger.ended = True
+            tasks = engine.ledger.cancel_running(self.ledger, reason, True, engine.now())
+            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            self.claim()
+            chores = engine.chores()
+        engine.carry_out(chores)
+        engine.forget(self)
+        engine.cut_off(tasks)
+
+    def close(self) -> None:
+        """Cancel what is not done; the iterator ends."""
+        engine = self._engine
+        with engine.lock:
+            if self._over:
+                return
+            self._over = True
+            self._items = None
+            self.ledger.ended = True
+            reason = "imap: the iterator was closed"
+            tasks = engine.ledger.cancel_running(self.ledger, reason, False, engine.now())
+            engine.ledger.cancel_waiting(self.ledger, reason, False)
+            engine.ledger.discard_done(self.ledger)
+            self.claim()
+        self.values.clear()
+        self._odd.clear()
+        engine.forget(self)
+        engine.cut_off(tasks)
+
+    # -- reading and waiting -------------------------------------------------------------
+
+    def _sort(self, entry: Any) -> None:
+        """Put an entry where the iterator looks: values in front of the first odd one."""
+        if self._odd:
+            self._odd.append(entry)
+        elif type(entry) is not Task:
+            self.values.append(entry.value)
+        elif entry.error is not None:
+            self._odd.append(entry)
+        elif entry.value is not NO_VALUE:
+            self.values.append(entry.value)
+
+    def next_values(self) -> bool:
+        """The values are used up: get more, or see to the failure behind them; False: end."""
+        if not self._odd:
+            return self._more()
+        task = self._odd.popleft()
+        rest, self._odd = self._odd, deque()
+        if self._on_failure == "raise":
+            self.close()
+            raise task.error
+        if self._on_failure != "skip":
+            self._on_failure.on_next(outcome_of(task, self._engine.now()))
+        for entry in rest:
+            self._sort(entry)
+        return True
+
+    def _more(self) -> bool:
+        """Fetch what is done; else read on; else wait; False at the end."""
+        engine, ledger = self._engine, self.ledger
+        while True:
+            gate = None
+            with engine.lock:
+                if self._over:
+                    return False
+                # What was fetched last time counted until now, when it has been returned.
+                ledger.held = 0
+                while (entry := ledger.fetch()) is not None:
+                    ledger.held += 1
+                    self._sort(entry)
+                if not ledger.held:
+                    if ledger.finished:
+                        self._over = True
+                    elif self._all_read or not ledger.has_room():
+                        gate = threading.Lock()
+                        gate.acquire()
+                        self._gate = gate.release
+                        if ledger.done:  # from a worker that saw no gate
+                            self._gate = gate = None
+                            continue
+                chores = engine.chores()
+            engine.carry_out(chores)
+            if ledger.held:
+                return True
+            if self._over:
+                engine.forget(self)
+                if self._error is not None:
+                    raise self._error
+                return False
+            if gate is None:
+                self._read()
+            elif not engine.run_one(ledger):
+                if engine.clock.virtual:
+                    raise WouldBlock(
+                        "imap cannot wait in virtual time; use pool.pull and pool.map"
+                    )
+                gate.acquire()
+
+    @property
+    def _all_read(self) -> bool:
+        return self._items is None and not self._read_ahead
+
+    def _read(self) -> None:
+        """Read input and hand it over, as much as there is room for."""
+        ledger, engine, ahead = self.ledger, self._engine, self._read_ahead
+        if self._items is not None and not ahead:
+            # An item read is an item ahead: never more than will surely be taken.
+            room = max(1, min(ledger.max_pending - len(ledger.waiting), _READ_MOST))
+            until = perf_counter() + _READ_FOR
+            try:
+                while room > 0:
+                    some = min(room, _READ_AT_ONCE)
+                    before = len(ahead)
+                    ahead.extend(islice(self._items, some))
+                    if len(ahead) - before < some:
+                        self._items = None
+                        break
+                    room -= some
+                    if perf_counter() > until:
+                        break
+            except BaseException as error:
+                self._items, self._error = None, error
+        now = engine.now()
+        tasks = [Task(ledger, item, now) for item in ahead]
+        with engine.lock:
+            taken, started = (len(tasks), 0)
+            if not ledger.ended:
+                taken, started = engine.ledger.accept_many(ledger, tasks)
+            del ahead[:taken]
+            if self._all_read:
+                ledger.ended = True
+            chores = engine.chores()
+        if started:
+            engine.start(tasks[:started])
+        engine.carry_out(chores)

@@ -1,0 +1,148 @@
+"""`Running`: workers run tasks, one after another."""
+
+# What functions of users return is of any type.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from typing import Any, Final
+
+from rxpool.pool._binding import here
+from rxpool.pool._following import Following
+from rxpool.pool._ledger import Task
+
+__all__ = ("Running",)
+
+_SWIFTLY: Final = 256  #: tasks that a worker runs between two looks at the books
+
+
+class Running(Following):
+    """What a backend calls to run tasks; see `rxpool.backends.Runner`."""
+
+    def perform(self, task: Task, note: Any = None) -> Task | None:
+        """Run a task on this thread; answers the next one for its slot."""
+        stack = here.stack
+        stack.append(task)
+        try:
+            return self._step(task, note)
+        finally:
+            stack.pop()
+
+    def work(self, task: Task | None, note: Any) -> None:
+        """Run a task on this thread, then others as long as there are any for its slot."""
+        if task is None:
+            return
+        stack = here.stack
+        stack.append(task)
+        try:
+            while task is not None:
+                stack[-1] = task
+                if task.flow.binding.swift is None:
+                    task = self._step(task, note)
+                else:
+                    task = self._swift(task, note, stack)
+        finally:
+            stack.pop()
+
+    def _step(self, task: Task, note: Any) -> Task | None:
+        """Run one task and settle it under the lock."""
+        task.note = note
+        task.started = self.now()
+        if task.settled:  # cancelled before it started
+            return self.settle(task, None, None)
+        try:
+            value = task.flow.binding.fn(task.item)
+        except BaseException as raised:
+            return self.settle(task, None, raised)
+        if self.special.get(type(value)) is not False and self._is_work(value):
+            return self._go_on(task, value)
+        return self.settle(task, value, None)
+
+    def _swift(self, task: Task, note: Any, stack: list[Task]) -> Task | None:
+        """Run tasks of one flow in completion order, most of them without the lock.
+
+        Under contention every lock operation costs a switch of threads, which for short
+        tasks is many times the work.  So as long as more tasks of this flow wait, and there
+        is nothing else to see to, a worker goes from one to the next by atomic operations
+        alone: `waiting.popleft` takes a task, `tasks.remove` wins the right to settle it,
+        and the binding's `swift` delivers it.  The count of running tasks stays as it is,
+        and succeeded ones are counted in a cell of the worker's own.
+        """
+        flow = task.flow
+        binding = flow.binding
+        fn, swift = binding.fn, binding.swift
+        pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
+        special, parked, now, ring = self.special, self._parked, self.now, self.ledger.ring
+        cell = [0]  # successes that the books do not have yet
+        value = error = None
+        work = False
+        known: Any = None  # a type that is known to be no work
+        task.note = note
+        started = now()
+        while True:
+            task.started = started
+            if task.settled:  # cancelled before it started
+                break
+            try:
+                value = fn(task.item)
+            except BaseException as raised:
+                value, error = None, raised
+                break
+            if type(value) is not known:
+                if special.get(type(value)) is not False and self._is_work(value):
+                    work = True
+                    break
+                known = type(value)
+            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot:
+                break
+            try:
+                remove(task)
+            except KeyError:  # cancelled
+                break
+            task.running = None
+            task.settled = True
+            ended = now()
+            task.took = ended - started
+            task.value = value
+            if not cell[0]:
+                flow.cells.append(cell)
+            cell[0] += 1
+            started = now() if swift(task) else ended
+            if parked:
+                self.see_to_parked(flow)
+            try:
+                following = pop()
+            except IndexError:
+                return self._stop_swift(task, cell, False)
+            following.attempts = 1
+            following.running = following.slot = True
+            following.note = note
+            task.slot = False
+            stack[-1] = task = following
+            add(task)
+            if flow.cut_off is not None:
+                # The flow is being cancelled, perhaps without having seen this task.
+                try:
+                    remove(task)
+                except KeyError:
+                    break
+                return self._stop_swift(task, cell, True)
+        if cell[0]:
+            with self.lock:
+                self.ledger.close_cell(flow, cell)
+        if work:
+            return self._go_on(task, value)
+        return self.settle(task, value, error)
+
+    def _stop_swift(self, task: Task, cell: list[int], disown: bool) -> Task | None:
+        """The worker runs no task of the flow any more: back to the books."""
+        flow = task.flow
+        binding = flow.binding
+        with self.lock:
+            self.ledger.close_cell(flow, cell)
+            flow.running -= 1
+            if disown:
+                self.ledger.disown(task)
+            self.ledger.enlist(flow)
+            entry = binding.claim()
+            following = self._next_for(task) if entry is None else None
+            chores = self.chores()
+        return self._conclude(task, entry, following, chores)

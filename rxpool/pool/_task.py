@@ -1,0 +1,65 @@
+"""`Task`: one item on its way through a flow."""
+
+from collections import deque
+from typing import Any
+
+from rxpool.errors import TaskCancelled
+
+__all__ = ("Part", "Task", "Withdrawn")
+
+
+class Withdrawn(TaskCancelled):
+    """The user took the item back at the moment when a worker took it."""
+
+
+class Task:
+    """One item on its way through a flow."""
+
+    __slots__ = (
+        "accepted",
+        "attempts",
+        "cancelled",
+        "collected",
+        "error",
+        "flow",
+        "inner",
+        "item",
+        "note",
+        "parts",
+        "running",
+        "settled",
+        "slot",
+        "started",
+        "took",
+        "value",
+    )
+
+    # Set when the task starts or is settled, as creating tasks is on the hot path.
+    started: float
+    took: float
+    value: Any
+    note: Any  #: what the backend remembers of it
+
+    def __init__(self, flow: Any, item: Any, now: float) -> None:
+        self.flow = flow
+        self.item = item
+        self.accepted = now
+        self.attempts = 0
+        #: None: done, but counted as running until its worker stops (`Engine._swift`)
+        self.running: bool | None = False
+        self.slot = False  # holds a slot of the pool
+        self.settled = False
+        self.cancelled = False
+        self.error: BaseException | None = None
+        self.parts: deque[Any] | None = None  # ordered: results so far of an Observable
+        self.collected: list[Any] | None = None  # results of an Observable, kept together
+        self.inner: Any = None  # cancels what the function left running
+
+
+class Part:
+    """One result of a task that gives several, on its way out."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
