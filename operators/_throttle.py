@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from reactivex import Observable, abc
 
@@ -14,130 +14,19 @@ from rxpool._core.operator import operator
 from rxpool._core.stage import FULL, Note
 from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.events import Monitor
+from rxpool.operators._meters import TIE, Meter, SlidingLog, TokenBucket
 
 __all__ = (
-    "OVERFLOWS",
-    "OverflowPolicy",
-    "SlidingLog",
     "ThrottleState",
-    "TokenBucket",
     "throttle",
 )
 
 _T = TypeVar("_T")
 
-OverflowPolicy: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
-OVERFLOWS = ("block", "drop_oldest", "drop_newest", "error")
-
 _INSTANT = 1e-6  #: seconds; less is rounding, as datetimes count in microseconds
-_TIE = 1e-9  #: seconds; as little as that is rounding of the arithmetic
 _LATENESS = 0.05  #: seconds; so late a timer may be without costing rate
 _FEW_GONE = 64  #: so many dropped heads may lie in the heap before it is rebuilt
 _GRACE = 64  #: admitted items that may wait for a busy subscriber, whatever max_pending is
-
-
-class _Meter(Protocol):
-    def settle(self, now: float) -> None:
-        """An item arrives at *now* and none waits."""
-        ...
-
-    def due(self, cost: float) -> float:
-        """The earliest instant at which an item of *cost* may pass."""
-        ...
-
-    def take(self, cost: float, at: float, now: float) -> None:
-        """An item of *cost* passes at *now*; *at* is when it was due."""
-        ...
-
-    def rested(self) -> float:
-        """From when on this is as good as new."""
-        ...
-
-
-class TokenBucket:
-    """A bucket, kept as the instant at which it was empty, or would have been.
-
-    It holds ``(now - empty) * rate`` tokens, so refill is continuous and exact: taking
-    tokens moves the instant by what they take to refill.  The cap of `burst` tokens applies
-    when an item finds nothing waiting and when tokens are taken, not while items wait: one
-    that costs more than `burst` gets what it waits for.
-    """
-
-    __slots__ = ("blocked", "burst", "cooldown", "empty", "interval")
-
-    def __init__(self, interval: float, burst: float, cooldown: float, now: float) -> None:
-        self.interval = interval
-        self.burst = burst
-        self.cooldown = cooldown
-        self.empty = now - burst * interval
-        self.blocked = now
-
-    def settle(self, now: float) -> None:
-        """What came above the cap while nothing waited is lost."""
-        full = now - self.burst * self.interval
-        if self.empty < full:
-            self.empty = full
-
-    def due(self, cost: float) -> float:
-        """The earliest instant at which the bucket holds *cost*."""
-        return max(self.empty + cost * self.interval, self.blocked)
-
-    def take(self, cost: float, at: float, now: float) -> None:
-        """Take *cost* tokens at *at*; a cooldown counts from *now*."""
-        empty = max(self.empty, at - max(self.burst, cost) * self.interval)
-        self.empty = empty + cost * self.interval
-        if self.cooldown and at - self.empty < self.interval * (1 - 1e-9):
-            self.blocked = now + self.cooldown
-
-    def rested(self) -> float:
-        """When the bucket is full again."""
-        return max(self.empty + self.burst * self.interval, self.blocked)
-
-
-class SlidingLog:
-    """The admissions of the last `per` seconds; never more than `rate` of them."""
-
-    __slots__ = ("blocked", "cooldown", "log", "per", "rate", "total")
-
-    def __init__(self, rate: float, per: float, cooldown: float, now: float) -> None:
-        self.rate = rate
-        self.per = per
-        self.cooldown = cooldown
-        self.blocked = now
-        self.log: deque[tuple[float, float]] = deque()
-        self.total = 0.0
-
-    def settle(self, now: float) -> None:
-        """Forget what is older than the window."""
-        log = self.log
-        while log and log[0][0] + self.per <= now + _TIE:
-            self.total -= log.popleft()[1]
-        if not log:
-            self.total = 0.0  # no sum of rounding errors
-
-    def due(self, cost: float) -> float:
-        """The earliest instant at which the window has room for *cost*."""
-        excess = self.total + cost - self.rate
-        due = self.blocked
-        for at, spent in self.log:
-            if excess <= 1e-9:
-                break
-            excess -= spent
-            due = max(due, at + self.per)
-        return due
-
-    def take(self, cost: float, at: float, now: float) -> None:
-        """Note an admission at *now*: lateness is never given back here."""
-        self.settle(now)
-        if cost:
-            self.log.append((now, cost))
-            self.total += cost
-        if self.cooldown and self.rate - self.total < 1 - 1e-9:
-            self.blocked = now + self.cooldown
-
-    def rested(self) -> float:
-        """When the window is empty again."""
-        return max(self.log[-1][0] + self.per if self.log else self.blocked, self.blocked)
 
 
 class _Lane:
@@ -146,7 +35,7 @@ class _Lane:
     __slots__ = ("meter", "sought", "waiting")
 
     def __init__(self, meter: Any) -> None:
-        self.meter: _Meter = meter
+        self.meter: Meter = meter
         self.sought = False  #: an item waits outside, for room: it counts as waiting
         #: order of arrival, item, cost, time of arrival
         self.waiting: deque[tuple[int, Any, float, float]] = deque()
@@ -199,7 +88,7 @@ class ThrottleState:
         self._direct = not strict and not cooldown and not notes and burst >= 1
         self._fill = max(burst, 1.0) * per / rate  # seconds to fill a bucket, or for one token
         self._dearest = rate if strict else inf
-        self._early = _TIE if strict else _INSTANT  # so early an item may leave
+        self._early = TIE if strict else _INSTANT  # so early an item may leave
         self._max_pending = max_pending
         self._overflow = overflow
         self._lanes: dict[Hashable, _Lane] = {}
@@ -382,7 +271,7 @@ def throttle(
     key: None = None,
     strict: bool = False,
     max_pending: int = 1024,
-    overflow: OverflowPolicy = "block",
+    overflow: checks.OverflowPolicy = "block",
     monitor: Monitor | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Callable[[Observable[_T]], Observable[_T]]: ...
@@ -399,7 +288,7 @@ def throttle(
     key: Callable[[_T], Hashable] | None = None,
     strict: bool = False,
     max_pending: int = 1024,
-    overflow: OverflowPolicy = "block",
+    overflow: checks.OverflowPolicy = "block",
     monitor: Monitor | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Callable[[Observable[_T]], Observable[_T]]: ...
@@ -415,7 +304,7 @@ def throttle(
     key: Callable[[_T], Hashable] | None = None,
     strict: bool = False,
     max_pending: int = 1024,
-    overflow: OverflowPolicy = "block",
+    overflow: checks.OverflowPolicy = "block",
     monitor: Monitor | None = None,
     scheduler: abc.SchedulerBase | None = None,
 ) -> Callable[[Observable[_T]], Observable[_T]]:
@@ -469,7 +358,7 @@ def throttle(
     depth = checks.number("burst", burst)
     pause = checks.duration("cooldown", cooldown)
     limit = checks.count("max_pending", max_pending)
-    policy = checks.one_of("overflow", overflow, OVERFLOWS)
+    policy = checks.one_of("overflow", overflow, checks.OVERFLOWS)
     exact = checks.flag("strict", strict)
     if exact and cost is None and tempo < 1:
         raise InvalidArgument(

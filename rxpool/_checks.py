@@ -3,15 +3,31 @@
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from reactivex import abc
 
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 
-__all__ = ("Seconds", "call", "count", "duration", "flag", "number", "one_of", "sink", "timing")
+__all__ = (
+    "OVERFLOWS",
+    "OverflowPolicy",
+    "Seconds",
+    "call",
+    "count",
+    "duration",
+    "flag",
+    "number",
+    "one_of",
+    "sink",
+    "timing",
+)
 
 Seconds: TypeAlias = float | timedelta
+
+#: what happens to items beyond `max_pending`
+OverflowPolicy: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
+OVERFLOWS: tuple[str, ...] = get_args(OverflowPolicy)
 
 
 def number(

@@ -18,12 +18,10 @@ __all__ = (
     "OnFailure",
     "Order",
     "OutcomesKeywords",
-    "OverflowPolicy",
     "check_on_failure",
 )
 
 Order: TypeAlias = Literal["completion", "input"]
-OverflowPolicy: TypeAlias = Literal["block", "drop_oldest", "drop_newest", "error"]
 OnFailure: TypeAlias = Literal["raise", "skip"] | abc.ObserverBase[Failure[Any]]
 
 
@@ -37,7 +35,7 @@ class _Keywords(TypedDict, total=False):
 class OutcomesKeywords(_Keywords, total=False):
     """The keywords of `WorkerPool.outcomes`, for its overloads."""
 
-    overflow: OverflowPolicy
+    overflow: checks.OverflowPolicy
 
 
 class ImapKeywords(_Keywords, total=False):
@@ -48,9 +46,6 @@ class ImapKeywords(_Keywords, total=False):
 
 class MapKeywords(OutcomesKeywords, ImapKeywords, total=False):
     """The keywords of `WorkerPool.map`, for its overloads."""
-
-
-_OVERFLOWS = ("block", "drop_oldest", "drop_newest", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +79,7 @@ class FlowOptions:
             if order != "input":
                 raise InvalidArgument(f"max_reorder={max_reorder} needs order='input'")
         checks.count("max_pending", max_pending)
-        checks.one_of("overflow", overflow, _OVERFLOWS)
+        checks.one_of("overflow", overflow, checks.OVERFLOWS)
         return cls(fn, concurrency, order == "input", max_reorder, max_pending, overflow)
 
     def open(self, ledger: Ledger, keeps_drops: bool) -> FlowLedger:

@@ -26,7 +26,6 @@ from rxpool.pool._options import (
     OnFailure,
     Order,
     OutcomesKeywords,
-    OverflowPolicy,
     check_on_failure,
 )
 from rxpool.pool._pull import pull
@@ -131,7 +130,7 @@ class WorkerPool:
         max_reorder: int | None = None,
         on_failure: OnFailure = "raise",
         max_pending: int | None = None,
-        overflow: OverflowPolicy = "block",
+        overflow: checks.OverflowPolicy = "block",
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: items in, results out, computed in parallel.
 
@@ -198,7 +197,7 @@ class WorkerPool:
         order: Order = "completion",
         max_reorder: int | None = None,
         max_pending: int | None = None,
-        overflow: OverflowPolicy = "block",
+        overflow: checks.OverflowPolicy = "block",
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """Like `map`, but emits how each accepted item ended, as `Success` or `Failure`.
 

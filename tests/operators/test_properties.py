@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from rxpool._core.stage import FULL
 from rxpool.operators._batch import BatchState
 from rxpool.operators._debounce import DebounceState
-from rxpool.operators._throttle import SlidingLog, ThrottleState, TokenBucket
+from rxpool.operators._meters import SlidingLog, TokenBucket
+from rxpool.operators._throttle import ThrottleState
 
-settings.register_profile("states", max_examples=200, deadline=None)
+settings.register_profile("states", max_examples=150, deadline=None)
 settings.load_profile("states")
 
 
