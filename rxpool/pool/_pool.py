@@ -345,8 +345,9 @@ class WorkerPool:
         """What became of all items so far, summed and for each live flow."""
         engine = self._engine
         with engine.lock:
+            ledgers = engine.ledgers()
             sums = engine.past.copy()
-            for ledger in engine.ledgers():
+            for ledger in ledgers:
                 sums.add(ledger)
             if self._calls not in engine.flows:
                 sums.add(self._calls.ledger)

@@ -106,8 +106,6 @@ class Running(Following):
                 flow.cells.append(cell)
             cell[0] += 1
             started = now() if swift(task) else ended
-            if parked:
-                self.see_to_parked(flow)
             try:
                 following = pop()
             except IndexError:
@@ -125,6 +123,8 @@ class Running(Following):
                 except KeyError:
                     break
                 return self._stop_swift(task, cell, True)
+            if parked and self.see_to_parked(flow):  # there is room since the task was taken
+                started = now()
         if cell[0]:
             with self.lock:
                 self.ledger.close_cell(flow, cell)

@@ -45,12 +45,14 @@ class Settling(Books):
             chores = self.chores()
         self.carry_out(chores)
 
-    def see_to_parked(self, flow: FlowLedger) -> None:
+    def see_to_parked(self, flow: FlowLedger) -> bool:
         """Wake the producers of *flow* if there is room: without the lock, some was made."""
-        if flow in self._parked and flow.inside() <= flow.low_water:
-            with self.lock:
-                chores = self.chores()
-            self.carry_out(chores)
+        if flow not in self._parked or flow.inside() > flow.low_water:
+            return False
+        with self.lock:
+            chores = self.chores()
+        self.carry_out(chores)
+        return True
 
     def settle(self, task: Task, value: Any, error: BaseException | None) -> Task | None:
         """A task ended: note it, deliver what can be, answer the next one for its slot."""
