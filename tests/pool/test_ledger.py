@@ -254,6 +254,14 @@ class Books(RuleBasedStateMachine):
                 ]
                 assert turns == sorted(turns)
 
+    @invariant()
+    def finished_means_nothing_left(self):
+        """A flow has finished when its source has, and nothing of it is left."""
+        for flow in self.flows:
+            busy = any(task.flow is flow for task in self.running)
+            left = busy or flow.waiting or flow.done or flow.order
+            assert flow.finished == (flow.ended and not left)
+
     def teardown(self):
         """When all sources end, everything ends, and nothing is left."""
         if not hasattr(self, "flows"):

@@ -29,8 +29,9 @@ import rxpool
 from rxpool import Failure, Success, TaskCancelled, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool.errors import PoolClosed
+from rxpool.pool._ledger import FlowLedger
 
-WAIT = 5.0  #: seconds after which something that should happen is given up
+WAIT = 10.0  #: seconds after which something that should happen is given up
 
 
 class Oops(Exception):
@@ -102,8 +103,8 @@ def eventually(condition):
 
 
 def open_gate(gate):
-    """Wait at *gate*."""
-    assert gate.wait(WAIT)
+    """Wait at *gate*, longer than anybody waits for what should not wait for it."""
+    assert gate.wait(3 * WAIT)
 
 
 def balanced(pool):
@@ -233,6 +234,52 @@ def test_a_slow_subscriber_holds_back_a_synchronous_source(order):
     assert balanced(pool).succeeded == 100
 
 
+@pytest.mark.parametrize("kind", ["completion", "input", "pull", "submit"])
+def test_a_producer_goes_on_as_soon_as_there_is_room(kind):
+    """It is woken by the start of a task that waited, not only by its end.
+
+    Catches a worker that looks for producers before it takes the next task.
+    """
+    gates, runs = [threading.Event() for _ in range(4)], [threading.Event() for _ in range(4)]
+    brought = []
+
+    def fn(n):
+        runs[n].set()
+        open_gate(gates[n])
+        return n
+
+    def numbers():
+        for n in range(4):
+            brought.append(n)
+            yield n
+
+    with WorkerPool(1, max_pending=1) as pool:
+        sink = Sink()
+
+        def produce():
+            if kind == "pull":
+                sink.to(pool.pull(numbers()).pipe(pool.map(fn)))
+            elif kind == "submit":
+                for call in [pool.submit(fn, n) for n in numbers()]:
+                    sink.on_next(call.result(WAIT))
+                sink.on_completed()
+            else:
+                sink.to(rx.from_iterable(numbers()).pipe(pool.map(fn, order=kind)))
+
+        producer = started(produce)
+        in_hand = kind != "pull"  # that reads on only when there is room
+        eventually(lambda: len(brought) == 2 + in_hand)
+        for n in range(2):
+            gates[n].set()
+            open_gate(runs[n + 1])
+            eventually(lambda n=n: len(brought) >= min(4, 3 + in_hand + n))
+            assert not runs[n + 2 : n + 3][0].is_set()
+        for gate in gates:
+            gate.set()
+        assert sink.wait() == [0, 1, 2, 3]
+        joined(producer)
+
+
 def test_a_full_inbox_holds_back_a_synchronous_source():
     """While all workers are busy, the producer waits with one item in its hand."""
     gate = threading.Event()
@@ -322,7 +369,7 @@ def test_two_producers_on_a_chain_with_small_bounds():
 def test_deliveries_never_overlap(order):
     """One value at a time, each once, from whichever thread it comes.
 
-    Catches a `Flow.claim` that ignores `_owned`.
+    Catches a flow whose token anybody can take.
     """
     inside = threading.Lock()
     overlaps = []
@@ -369,6 +416,135 @@ def test_the_end_comes_once_and_last(order):
             assert sorted(record[:-1]) == list(range(7))
 
 
+class Token:
+    """In place of a flow's token: lets something happen while it is being given back."""
+
+    def __init__(self, meanwhile):
+        self._lock, self._meanwhile = threading.Lock(), meanwhile
+
+    def acquire(self, blocking):
+        """As a lock."""
+        return self._lock.acquire(blocking)
+
+    def release(self):
+        """As a lock, after what is to happen once."""
+        meanwhile, self._meanwhile = self._meanwhile, lambda: None
+        meanwhile()
+        self._lock.release()
+
+
+def test_a_result_that_comes_while_the_token_is_given_back():
+    """Whoever delivers looks again once the token is free: no result waits for the next.
+
+    Catches a `Flow._swift` that does not look again.
+    """
+    both, gate_b, gate, c_runs = (threading.Event() for _ in range(4))
+
+    def fn(item):
+        match item:
+            case "a":
+                open_gate(both)
+            case "b":
+                both.set()
+                open_gate(gate_b)
+            case _:
+                if item == "c":
+                    c_runs.set()
+                open_gate(gate)
+        return item
+
+    def meanwhile():
+        gate_b.set()
+        open_gate(c_runs)  # the other worker has left its result and gone on
+
+    xs = Subject()
+    with WorkerPool(2) as pool:
+        sink = Sink().to(xs.pipe(pool.map(fn)))
+        (flow,) = pool._engine.flows
+        flow._token = Token(meanwhile)
+        for item in "abcd":
+            xs.on_next(item)
+        eventually(lambda: len(sink.values) == 2)
+        assert sink.values == ["a", "b"]
+        gate.set()
+
+
+class SlowSet(set):
+    """A set of running tasks: lets something happen before the second is added."""
+
+    def __init__(self, meanwhile):
+        super().__init__()
+        self._meanwhile = [lambda: None, meanwhile]
+
+    def add(self, task):
+        """Add a task."""
+        if self._meanwhile:
+            self._meanwhile.pop(0)()
+        super().add(task)
+
+
+def test_a_task_that_is_taken_while_its_flow_is_cancelled():
+    """It does not run, it counts as cancelled, and its slot is free again.
+
+    Catches a `_swift` that does not look at `cut_off` after it took a task.
+    """
+    gate, taken, disposed = (threading.Event() for _ in range(3))
+    ran = []
+
+    def fn(item):
+        ran.append(item)
+        open_gate(gate)
+
+    xs = Subject()
+    with WorkerPool(1) as pool:
+        subscription = xs.pipe(pool.map(fn)).subscribe()
+        (flow,) = pool._engine.flows
+        flow.ledger.tasks = SlowSet(lambda: (taken.set(), open_gate(disposed)))
+        xs.on_next(1)
+        xs.on_next(2)
+        gate.set()
+        open_gate(taken)
+        subscription.dispose()
+        disposed.set()
+        assert pool.submit(str, 1).result(WAIT) == "1"
+    assert ran == [1]
+    report = balanced(pool)
+    assert (report.accepted, report.succeeded, report.cancelled) == (3, 2, 1)
+
+
+def test_a_result_that_comes_while_imap_prepares_to_wait(monkeypatch):
+    """It is returned, though its worker saw nobody wait and hangs in the next task.
+
+    Catches an `imap` that does not look again once it can be woken.
+    """
+    gates, second = [threading.Event(), threading.Event()], threading.Event()
+    finished = FlowLedger.finished
+
+    def fn(n):
+        if n == 1:
+            second.set()
+        open_gate(gates[n])
+        return n
+
+    def meanwhile(ledger):
+        if ledger.accepted == 2:
+            gates[0].set()
+            open_gate(second)
+        return finished.fget(ledger)
+
+    with WorkerPool(1) as pool:
+        results = pool.imap(fn, [0, 1])
+        monkeypatch.setattr(FlowLedger, "finished", property(meanwhile))
+        got = []
+        reader = started(lambda: got.extend(results))
+        eventually(lambda: got == [0] or not reader.is_alive())
+        monkeypatch.undo()
+        assert got == [0]
+        gates[1].set()
+        joined(reader)
+        assert got == [0, 1]
+
+
 @pytest.mark.usefixtures("frantic")
 def test_input_order_under_stress():
     """Results come in input order, whatever the threads do.
@@ -384,14 +560,15 @@ def test_input_order_under_stress():
 def test_disposing_at_any_moment_balances_the_books():
     """However dispose races with results, each item is counted once, nothing comes after.
 
-    Catches `Ledger.settle` without its look at `settled`.
+    Catches a `Ledger.settle` and a `_swift` that do not look whether they won the task.
     """
     chance = random.Random(7)
     with WorkerPool(4, max_pending=4) as pool:
-        for _ in range(100):
+        for _ in range(200):
             xs, sink = Subject(), Sink()
             order = chance.choice(["completion", "input"])
-            sink.to(xs.pipe(pool.map(lambda n: n, order=order)))
+            fn = chance.choice([lambda n: n, lambda n: time.sleep(0) or n])
+            sink.to(xs.pipe(pool.map(fn, order=order)))
             producer = started(lambda xs=xs: [xs.on_next(n) for n in range(40)])
             count = chance.randrange(30)
             deadline = time.monotonic() + WAIT
@@ -707,6 +884,16 @@ def test_imap_reads_nothing_before_it_is_asked():
         results = pool.imap(str, source)
         assert next(source) == 0
         assert list(results) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.parametrize("pending", [0, 2, 1024])
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.usefixtures("frantic")
+def test_imap_under_stress(workers, pending):
+    """However waiting for results races with results, each comes once, and nobody waits on."""
+    with WorkerPool(workers, max_pending=pending) as pool:
+        for _ in range(20):
+            assert sorted(pool.imap(lambda n: n, range(60))) == list(range(60))
 
 
 def test_imap_in_input_order():
