@@ -125,7 +125,8 @@ class DebounceState:
             return False
         burst.last = now
         burst.pending = item
-        self._lost += 1
+        if self.notes is not None:
+            self._lost += 1
         return True
 
     def retry_at(self, extra: Any) -> float | None:

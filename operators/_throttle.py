@@ -168,7 +168,7 @@ class ThrottleState:
     def admit(self, now: float) -> bool:
         """Whether an item without key and cost passes as it comes; if so it has passed."""
         bucket = self._bucket
-        if bucket is None or self._waiting or self.ready:
+        if bucket is None or self._waiting:
             return False
         # `due` and `take` of the bucket in one, for a cost of 1 and no cooldown.
         interval = bucket.interval

@@ -188,17 +188,22 @@ class Stage(Generic[_T, _R]):
             except BaseException:
                 self.dispose()
                 raise
-            try:
-                acquire()
-                if not self._left:
-                    self._owner = None
-                    return
-                value, due = self._next()
-            finally:
-                release()
-            self._proceed(value, due)
+            # Give the delivery up first, then look whether something was left for it:
+            # `_claim` notes what it leaves first, then looks whether somebody delivers.
+            self._owner = None
+            if self._left:
+                self._resume()
 
         return on_next
+
+    def _resume(self) -> None:
+        """Go on with what was left for a deliverer who has just gone."""
+        with self._lock:
+            if self._owner is not None:
+                return  # another thread took over
+            self._owner = get_ident()
+            value, due = self._next()
+        self._proceed(value, due)
 
     # -- what the source calls ------------------------------------------------------
 
