@@ -53,7 +53,6 @@ class ThrottleState:
         "_dearest",
         "_direct",
         "_early",
-        "_fill",
         "_heap",
         "_lanes",
         "_make_meter",
@@ -62,6 +61,7 @@ class ThrottleState:
         "_overflow",
         "_resting",
         "_waiting",
+        "admit",
         "notes",
         "ready",
     )
@@ -86,7 +86,6 @@ class ThrottleState:
         self._make_meter = make_meter
         # Below one token of burst no item of cost 1 passes as it comes.
         self._direct = not strict and not cooldown and not notes and burst >= 1
-        self._fill = max(burst, 1.0) * per / rate  # seconds to fill a bucket, or for one token
         self._dearest = rate if strict else inf
         self._early = TIE if strict else _INSTANT  # so early an item may leave
         self._max_pending = max_pending
@@ -99,6 +98,29 @@ class ThrottleState:
         self._waiting: OrderedDict[int, _Lane] = OrderedDict()  # by order of arrival
         self.ready: deque[Any] = deque()
         self.notes: list[Note] | None = [] if notes else None
+        # Seconds for a token, and to fill a bucket or, without a burst, for a token.
+        self.admit = self._make_admit(per / rate, max(burst, 1.0) * per / rate)
+
+    def _make_admit(self, interval: float, fill: float) -> Callable[[float], bool]:
+        """A function for what most items need: `offer` without a key, cost or cooldown.
+
+        It tells whether an item passes as it comes; if so it has passed.
+        """
+        waiting = self._waiting
+
+        def admit(now: float) -> bool:
+            bucket = self._bucket
+            if bucket is None or waiting:
+                return False
+            # `due` and `take` of the bucket in one.
+            empty = bucket.empty + interval
+            if empty > now + _INSTANT:
+                return False
+            least = now - fill + interval
+            bucket.empty = empty if empty > least else least
+            return True
+
+        return admit
 
     @property
     def due(self) -> float | None:
@@ -164,20 +186,6 @@ class ThrottleState:
             self._push_head(lane, now)
             act = 1
         return act
-
-    def admit(self, now: float) -> bool:
-        """Whether an item without key and cost passes as it comes; if so it has passed."""
-        bucket = self._bucket
-        if bucket is None or self._waiting:
-            return False
-        # `due` and `take` of the bucket in one, for a cost of 1 and no cooldown.
-        interval = bucket.interval
-        empty = bucket.empty + interval
-        if empty > now + _INSTANT:
-            return False
-        least = now - self._fill + interval
-        bucket.empty = empty if empty > least else least
-        return True
 
     def retry_at(self, extra: Any) -> float | None:
         """When an item that may not wait inside could pass."""
