@@ -350,13 +350,14 @@ def test_stop_from_a_thread_of_its_own(make, runner):
     assert stopped.wait(WAIT)
 
 
+@pytest.mark.parametrize("slots", [1, 3])
 @pytest.mark.usefixtures("frantic")
-def test_jobs_race_with_threads_that_become_idle(make, runner):
+def test_jobs_race_with_threads_that_become_idle(make, runner, slots):
     """However starting races with becoming idle, each job runs once, on no extra thread.
 
     Catches a `_rest` that looks for mail before it takes the lock.
     """
-    backend = make(3)
+    backend = make(slots)
     before = threading.active_count()
     left = threading.Semaphore(0)
     ran = []
@@ -366,11 +367,50 @@ def test_jobs_race_with_threads_that_become_idle(make, runner):
         left.release()
 
     runner.work = work
-    total = 3000
-    for n in range(total):
-        backend.start([n])
-        if n % 3 == 2:
-            for _ in range(3):
-                assert left.acquire(timeout=WAIT)
-        assert threading.active_count() <= before + 3
+    total = 6000
+    for n in range(0, total, slots):
+        for job in range(n, n + slots):
+            backend.start([job])
+        for _ in range(slots):
+            assert left.acquire(timeout=WAIT)
+        assert threading.active_count() <= before + slots
     assert sorted(ran) == list(range(total))
+
+
+class Watched(list):
+    """A list of idle threads: lets something happen while it is being looked at."""
+
+    def __init__(self, meanwhile):
+        super().__init__()
+        self._meanwhile = meanwhile
+
+    def __len__(self):
+        length = super().__len__()
+        meanwhile, self._meanwhile = self._meanwhile, lambda: None
+        meanwhile()
+        return length
+
+
+def test_a_thread_does_not_become_idle_while_a_job_is_given_out(make):
+    """A job is not left for a thread that has just stopped looking.
+
+    Catches a `start` without the lock.
+    """
+    backend = make(1)
+    first, second = Job(held=True), Job()
+    backend.start([first])
+    first.ran_on()
+
+    def meanwhile():
+        first.gate.set()
+        assert first.ended.wait(WAIT)
+        # As it should be, the thread waits for the lock by now, so this waits in vain.
+        pause = threading.Event()
+        for _ in range(100):
+            if list.__len__(backend._idle):
+                return
+            pause.wait(0.001)
+
+    backend._idle = Watched(meanwhile)
+    backend.start([second])
+    assert second.ran_on() is first.thread
