@@ -990,7 +990,7 @@ def test_imap_from_asyncio():
             got = [value async for value in pool.imap(lambda n: n + 1, range(100))]
             assert sorted(got) == list(range(1, 101))
             with pytest.raises(ZeroDivisionError):
-                async for _ in pool.imap(lambda n: 1 // n, [1, 0]):
+                async for _ in pool.imap(lambda n: 1 // n, [1, 0], concurrency=1):
                     pass
             gate = threading.Event()
             results = aiter(pool.imap(lambda n: n and open_gate(gate), range(9), concurrency=1))
