@@ -1,5 +1,6 @@
 """Threads: started when they are needed, kept until the pool ends, replaced if they hang."""
 
+import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,6 +15,10 @@ from rxpool.backends._base import Done, Runner
 from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("ThreadBackend",)
+
+#: Python 3.12 starts no thread any more when it begins to exit, which is when open pools are
+#: closed; what they hold may need timers then, so the thread for them must be there already.
+_KEEP_TIMERS = sys.version_info[:2] == (3, 12)
 
 
 class _Worker:
@@ -70,6 +75,8 @@ class ThreadBackend:
         """Run jobs with *runner*, on at most *slots* threads."""
         self._runner = runner
         self._slots = slots
+        if _KEEP_TIMERS:
+            TimerScheduler.singleton().keep_thread()
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Give each job to an idle thread, a new one, or the next that has nothing to do."""
@@ -79,9 +86,7 @@ class ThreadBackend:
                     worker = self._idle.pop()
                     worker.job = job
                     worker.gate.release()
-                elif self._usable < self._slots:
-                    self._hire(job)
-                else:
+                elif self._usable >= self._slots or not self._try_to_hire(job):
                     self._mail.append(job)
 
     def run_awaitable(
@@ -105,7 +110,9 @@ class ThreadBackend:
                     worker.abandoned = True
                     self._usable -= 1
             while self._mail and self._usable < self._slots:
-                self._hire(self._mail.popleft())
+                if not self._try_to_hire(self._mail[0]):
+                    break
+                self._mail.popleft()
 
     def resize(self, slots: int) -> None:
         """Idle threads beyond the new number end now, the others when they are idle."""
@@ -121,6 +128,8 @@ class ThreadBackend:
     def stop(self, wait: float | None) -> None:
         """End the idle threads, and each other one when its job is done."""
         with self._lock:
+            if _KEEP_TIMERS and not self._stopping:
+                TimerScheduler.singleton().let_thread_go()
             self._stopping = True
             for worker in self._idle:
                 worker.job = None
@@ -131,6 +140,16 @@ class ThreadBackend:
         for thread in threads:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    def _try_to_hire(self, job: Any) -> bool:
+        """Start a thread with *job*; False if that is impossible and others can run it."""
+        try:
+            self._hire(job)
+        except RuntimeError:  # no more threads, or the interpreter is exiting
+            if not self._usable:
+                raise
+            return False
+        return True
 
     def _hire(self, job: Any) -> None:
         """Start a thread with *job*.  The lock is held."""

@@ -88,6 +88,7 @@ class TimerScheduler(PeriodicScheduler):
         # One entry for each thread that is new, or done with its action, and waits for the
         # lock to see whether to watch.  Appending and popping are atomic, lock or no lock.
         self._coming: list[None] = []
+        self._keepers = 0
         self._watched = False
         self._summoned = False
         self._origin = datetime.now(UTC), monotonic()
@@ -161,6 +162,18 @@ class TimerScheduler(PeriodicScheduler):
             inner.disposable = self.invoke_action(action, state)
 
         return CompositeDisposable(inner, self.at(due, run))
+
+    def keep_thread(self) -> None:
+        """Have a thread, idle or not, until `let_thread_go` is called as often."""
+        with self._lock:
+            self._keepers += 1
+            if not self._watched:
+                self._summon()
+
+    def let_thread_go(self) -> None:
+        """Undo one `keep_thread`."""
+        with self._lock:
+            self._keepers -= 1
 
     def _forget(self, timer: _Timer) -> None:
         with self._lock:
@@ -239,7 +252,7 @@ class TimerScheduler(PeriodicScheduler):
                 heappop(self._heap)
                 self._dead -= 1
             if not self._heap:
-                if not self._changed.wait(_LINGER) and not self._heap:
+                if not (self._changed.wait(_LINGER) or self._heap or self._keepers):
                     return None
                 continue
             delay = self._heap[0].due - monotonic()
