@@ -1649,9 +1649,11 @@ INTERRUPTED = {
 def test_interrupting_a_program(program, body):
     """Ctrl-C ends a program that runs a pool within two seconds, by KeyboardInterrupt."""
     code = """
-        import time
+        import signal, time
         import reactivex as rx
         from rxpool import WorkerPool
+        # A program that was started in the background may have inherited to ignore it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         def tell(_=None):
             if not told:
                 told.append(1)
