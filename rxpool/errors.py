@@ -1,14 +1,24 @@
 """Every exception of rxpool: one class per cause, all under `RxPoolError`."""
 
+import pickle
+
 __all__ = (
+    "BatchSizeError",
+    "DeadlineExceeded",
     "InvalidArgument",
     "InvalidArgumentType",
     "InvalidItem",
     "ItemDropped",
+    "NotPicklable",
     "Overflow",
+    "PoisonItem",
     "PoolClosed",
+    "RemoteError",
     "RxPoolError",
     "TaskCancelled",
+    "TaskTimeout",
+    "WorkerCrashed",
+    "WorkerStartError",
     "WouldBlock",
 )
 
@@ -50,3 +60,46 @@ class TaskCancelled(RxPoolError):
 
 class PoolClosed(RxPoolError):
     """Work was given to a pool that is closed."""
+
+
+class TaskTimeout(RxPoolError, TimeoutError):
+    """An attempt ran longer than its ``timeout``."""
+
+
+class DeadlineExceeded(RxPoolError, TimeoutError):
+    """An item was not done when its ``deadline`` was over, waiting or running."""
+
+
+class WorkerCrashed(RxPoolError):
+    """The worker died while it ran the item, or the executor that should run it is broken."""
+
+    def __init__(self, message: str, exitcode: int | None = None) -> None:
+        super().__init__(message)
+        self.exitcode = exitcode  #: of the process; negative: the signal that ended it
+
+
+class PoisonItem(WorkerCrashed):
+    """The item has killed its worker as often as ``poison_after`` allows."""
+
+
+class WorkerStartError(RxPoolError):
+    """Workers could not be started, however often that was tried."""
+
+
+class NotPicklable(RxPoolError, pickle.PicklingError):
+    """A function, an item, a result or an exception cannot be sent between processes."""
+
+
+class RemoteError(RxPoolError):
+    """Stands for an exception of a worker that cannot be sent home itself.
+
+    The message begins with the name of its type; the traceback is in the cause.
+    """
+
+    def __init__(self, message: str, type_name: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name  #: of the exception that was raised, with its module
+
+
+class BatchSizeError(RxPoolError, ValueError):
+    """A function of batches did not return one result for each item."""

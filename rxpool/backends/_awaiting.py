@@ -3,23 +3,25 @@
 import asyncio
 import threading
 from collections.abc import Awaitable
+from contextvars import Context
 from typing import Any
 
-__all__ = ("close_loop", "run_here")
+__all__ = ("as_coroutine", "close_loop", "run_here")
 
 _local = threading.local()
 
 
-async def _wait_for(awaitable: Awaitable[Any]) -> Any:
+async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    """*awaitable* as what event loops make tasks of."""
     return await awaitable
 
 
-def run_here(awaitable: Awaitable[Any]) -> Any:
+def run_here(awaitable: Awaitable[Any], context: Context | None = None) -> Any:
     """Run *awaitable* to its end on this thread's own event loop."""
     runner: asyncio.Runner | None = getattr(_local, "runner", None)
     if runner is None:
         runner = _local.runner = asyncio.Runner()
-    return runner.run(_wait_for(awaitable))
+    return runner.run(as_coroutine(awaitable), context=context)
 
 
 def close_loop() -> None:

@@ -1,13 +1,15 @@
 """What a pool asks of the place where its work runs."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import os
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 
 from reactivex import abc
 
 from rxpool.timing import Clock
 
-__all__ = ("Backend", "Done", "Job", "Runner")
+__all__ = ("Backend", "Done", "Job", "LocalBackend", "Runner", "cpus")
 
 
 class Job(Protocol):
@@ -28,6 +30,42 @@ class Runner(Protocol):
         Each has *note* set while it runs.
         """
 
+    # Backends that run jobs elsewhere use these instead.
+
+    def begin(self, task: Any) -> tuple[Callable[[Any], Any], Any] | None:
+        """The function and the argument of a job; None if it is not wanted any more."""
+
+    def started(self, task: Any, at: float) -> None:
+        """A job runs since *at*."""
+
+    def allot(self, task: Any, most: int) -> list[Any]:
+        """More jobs with the same function, to be run in the same slot after *task*."""
+        ...
+
+    def give_back(self, lot: Sequence[Any]) -> None:
+        """Jobs that `allot` gave and that were not run."""
+
+    def finish(
+        self,
+        results: Sequence[tuple[Any, Any, BaseException | None]],
+        rest: Sequence[Any],
+        go_on: Callable[[Any], object],
+    ) -> None:
+        """Jobs of a slot ended with a value or an error; *rest* run there next.
+
+        If none do, *go_on* is given another one.  Then results are delivered, which takes
+        as long as subscribers like.
+        """
+
+    def part(self, task: Any, value: Any) -> None:
+        """A job that gives several results gave one."""
+
+    def progress(self, task: Any, fraction: float) -> None:
+        """A job told how far it is."""
+
+    def fault(self, where: str, error: BaseException) -> None:
+        """Publish an error that belongs to no job."""
+
 
 #: Takes the value or the error of work that did not end at once.
 Done: TypeAlias = Callable[[Any, BaseException | None], None]
@@ -42,6 +80,15 @@ class Backend(Protocol):
     scheduler: abc.SchedulerBase | None
     #: whether such a job keeps its slot until the Observable ends
     keeps_slot: bool
+    #: whether jobs run where they are called from: on the thread that calls `Runner.perform`
+    runs_here: bool
+    #: else: whether a job may be run beyond the slots, for another that waits for it
+    helps: bool
+    #: whether `end` is to be called for a job that takes too long; the backend then says
+    #: when it has ended.  Else the pool counts the job as ended, and calls `abandon`.
+    ends_itself: bool
+    #: how many slots there are if the user does not say
+    default_slots: int
 
     def bind(self, runner: Runner, slots: int) -> None:
         """Called once, before anything else."""
@@ -50,19 +97,74 @@ class Backend(Protocol):
         """Run each of *jobs* as soon as possible in a free slot; does not wait."""
 
     def run_awaitable(
-        self, awaitable: Awaitable[Any], done: Done
+        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
     ) -> Callable[[], object] | None:
-        """Run what an ``async def`` returned.
+        """Run what an ``async def`` returned, with the variables of *context*.
 
         Either call *done* before returning None, or answer how to cancel it and call
         *done* later.
         """
 
     def abandon(self, jobs: Sequence[Any]) -> None:
-        """Count on the slots of *jobs* no more: they are not wanted, or wait for other jobs."""
+        """*jobs* are not wanted any more, and their slots are free: end them if possible."""
+
+    def lend(self, jobs: Sequence[Any]) -> None:
+        """*jobs* go on, but wait for others: their slots are free meanwhile."""
+
+    def help(self, job: Any) -> None:
+        """A job waits for *job*, which holds no slot: start it; only with `helps`."""
+
+    def waits(self) -> None:
+        """This thread, which called the `Runner`, is going to wait for other jobs.
+
+        Raises `WouldBlock` if that cannot come to an end.
+        """
+
+    def look_at(self, jobs: Collection[Any]) -> None:
+        """Call `Runner.started` for those of *jobs* that run and of which that is unknown."""
+
+    def end(self, job: Any, error: BaseException) -> None:
+        """End *job* with *error*; only with `ends_itself`."""
 
     def resize(self, slots: int) -> None:
         """Have another number of slots from now on."""
 
     def stop(self, wait: float | None) -> None:
         """No job will come any more: end, and wait that many seconds (None: no limit)."""
+
+
+class LocalBackend:
+    """What backends have in common whose jobs run on threads of their own."""
+
+    scheduler: abc.SchedulerBase | None = None
+    keeps_slot = False
+    runs_here = True
+    helps = False
+    ends_itself = False
+
+    @property
+    def default_slots(self) -> int:
+        """As many as there are CPUs."""
+        return cpus()
+
+    def help(self, job: Any) -> None:
+        """Never called: the thread that waits for *job* runs it."""
+        raise AssertionError(job)
+
+    def waits(self) -> None:
+        """The thread is one of the job's own."""
+
+    def look_at(self, jobs: Collection[Any]) -> None:
+        """The pool knows: it runs them."""
+
+    def end(self, job: Any, error: BaseException) -> None:
+        """Never called: threads cannot be ended."""
+        raise AssertionError(job)
+
+
+def cpus() -> int:
+    """How many CPUs this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1

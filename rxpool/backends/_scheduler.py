@@ -3,18 +3,19 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from typing import Any
 
 from reactivex import abc
 
-from rxpool.backends._awaiting import run_here
-from rxpool.backends._base import Done, Runner
+from rxpool.backends._awaiting import as_coroutine, run_here
+from rxpool.backends._base import Done, LocalBackend, Runner
 from rxpool.timing import Clock
 
 __all__ = ("SchedulerBackend",)
 
 
-class SchedulerBackend:
+class SchedulerBackend(LocalBackend):
     """N slots on a scheduler.
 
     A job whose function returns an Observable keeps its slot until that ends, so durations
@@ -60,7 +61,7 @@ class SchedulerBackend:
             self._pumping = False
 
     def run_awaitable(
-        self, awaitable: Awaitable[Any], done: Done
+        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
     ) -> Callable[[], object] | None:
         """On a running event loop as a task of it, else on a loop of this thread's own."""
         try:
@@ -69,13 +70,13 @@ class SchedulerBackend:
             loop = None
         if loop is None:
             try:
-                value = run_here(awaitable)
+                value = run_here(awaitable, context)
             except BaseException as error:
                 done(None, error)
             else:
                 done(value, None)
             return None
-        task = asyncio.ensure_future(awaitable, loop=loop)
+        task = loop.create_task(as_coroutine(awaitable), context=context)
 
         def finished(ended: "asyncio.Future[Any]") -> None:
             if ended.cancelled():
@@ -89,6 +90,8 @@ class SchedulerBackend:
 
     def abandon(self, jobs: Sequence[Any]) -> None:
         """Nothing beyond what the pool does: dispose and cancel what the job returned."""
+
+    lend = abandon
 
     def resize(self, slots: int) -> None:
         """The pool counts the slots."""

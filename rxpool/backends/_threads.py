@@ -4,14 +4,13 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import Context
 from time import monotonic
 from typing import Any
 
-from reactivex import abc
-
 from rxpool._log import report_uncaught
 from rxpool.backends._awaiting import close_loop, run_here
-from rxpool.backends._base import Done, Runner
+from rxpool.backends._base import Done, LocalBackend, Runner, cpus
 from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("ThreadBackend",)
@@ -39,7 +38,7 @@ class _Worker:
         self.thread: threading.Thread | None = None
 
 
-class ThreadBackend:
+class ThreadBackend(LocalBackend):
     """N threads.
 
     A thread cannot be killed.  When its job is abandoned the thread no longer counts, so
@@ -49,9 +48,6 @@ class ThreadBackend:
     ``_lock`` guards every field; nothing foreign is called under it.  Idle workers are used
     last in, first out: with little to do few of them wake up.
     """
-
-    scheduler: abc.SchedulerBase | None = None
-    keeps_slot = False
 
     def __init__(self, name: str = "rxpool") -> None:
         self.clock = Clock(TimerScheduler.singleton())
@@ -64,6 +60,11 @@ class ThreadBackend:
         self._started = 0
         self._stopping = False
         self._slots = 0
+
+    @property
+    def default_slots(self) -> int:
+        """Some more than CPUs, as threads wait most of the time."""
+        return min(32, cpus() + 4)
 
     @property
     def abandoned(self) -> int:
@@ -90,11 +91,11 @@ class ThreadBackend:
                     self._mail.append(job)
 
     def run_awaitable(
-        self, awaitable: Awaitable[Any], done: Done
+        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
     ) -> Callable[[], object] | None:
         """Run it on the event loop of this thread; the thread is busy meanwhile."""
         try:
-            value = run_here(awaitable)
+            value = run_here(awaitable, context)
         except BaseException as error:
             done(None, error)
         else:
@@ -113,6 +114,8 @@ class ThreadBackend:
                 if not self._try_to_hire(self._mail[0]):
                     break
                 self._mail.popleft()
+
+    lend = abandon
 
     def resize(self, slots: int) -> None:
         """Idle threads beyond the new number end now, the others when they are idle."""

@@ -21,6 +21,12 @@ class Binding(Protocol):
     #: time on this thread; None if only `claim` may deliver
     swift: Callable[[Task], bool] | None
 
+    name: str
+
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """The function and its argument, for a backend that runs it elsewhere."""
+        ...
+
     def claim(self) -> Any:
         """What to deliver now, or None.  The engine's lock is held."""
 

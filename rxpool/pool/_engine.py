@@ -49,7 +49,7 @@ class Engine(Running):
                 with self.lock:
                     self.ledger.release(task)
                     chores = self.chores()
-                self.backend.abandon((task,))
+                self.backend.lend((task,))
                 self.carry_out(chores)
 
     def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
@@ -82,6 +82,8 @@ class Engine(Running):
         gate = threading.Lock()
         gate.acquire()
         if self.on_room(flow, gate.release):
+            if here.stack:
+                self.backend.waits()
             gate.acquire()
         return False
 
@@ -89,6 +91,8 @@ class Engine(Running):
         self, flow: FlowLedger, task: Task | None, stack: list[Task], what: str
     ) -> bool | None:
         """Make room by running a task here: whether that was *task*; None: wait after all."""
+        if not (self.backend.runs_here or self.backend.helps):
+            return None
         nested = any(busy.flow is flow and busy.running is not False for busy in stack)
         if len(stack) >= _DEEPEST:
             raise WouldBlock(
@@ -104,7 +108,7 @@ class Engine(Running):
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:
-            self.perform(chosen, stack)
+            self._run_extra(chosen)
             return chosen is task
         blocker = flow.binding.blocker()
         if blocker is not None and blocker is not flow:
@@ -116,20 +120,27 @@ class Engine(Running):
             )
         return None
 
+    def _run_extra(self, task: Task) -> None:
+        """Run a task that holds no slot, as this thread waits for it or its like."""
+        if self.backend.runs_here:
+            self.perform(task, here.stack)
+        else:
+            self.backend.help(task)
+
     def run_waiting(self, task: Task) -> None:
         """Run *task* here if this thread works for the pool and the task still waits."""
-        if not self.works_here():
+        if not self.works_here() or not (self.backend.runs_here or self.backend.helps):
             return
         with self.lock:
             mine = self.ledger.take_this(task)
             chores = self.chores()
         self.carry_out(chores)
         if mine:
-            self.perform(task, here.stack)
+            self._run_extra(task)
 
     def run_one(self, flow: FlowLedger) -> bool:
         """Run a waiting task of *flow* here, if this thread works for the pool."""
-        if not self.works_here():
+        if not self.works_here() or not self.backend.runs_here:
             return False
         nested = any(busy.flow is flow and busy.running is not False for busy in here.stack)
         with self.lock:

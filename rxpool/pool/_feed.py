@@ -4,6 +4,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextvars import copy_context
 from itertools import islice
 from time import perf_counter
 from typing import Any
@@ -60,6 +61,10 @@ class Feed:
         engine.open(self, lend=False)
 
     # -- what the engine asks ---------------------------------------------------------
+
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """See `Binding`."""
+        return self.fn, task.item
 
     def claim(self) -> Any:
         """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
@@ -212,6 +217,7 @@ class Feed:
                     raise WouldBlock(
                         "imap cannot wait in virtual time; use pool.pull and pool.map"
                     )
+                engine.backend.waits()
                 gate.acquire()
 
     @property
@@ -240,6 +246,10 @@ class Feed:
                 self._items, self._error = None, error
         now = engine.now()
         tasks = [Task(ledger, item, now) for item in ahead]
+        context = copy_context()
+        if len(context):
+            for task in tasks:
+                task.context = context.copy()
         with engine.lock:
             taken, started = (len(tasks), 0)
             if not ledger.ended:
@@ -251,3 +261,5 @@ class Feed:
         if started:
             engine.start(tasks[:started])
         engine.carry_out(chores)
+        if ledger.deadline is not None and not ledger.armed:
+            engine.watch(ledger)

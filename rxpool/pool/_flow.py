@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Collection
+from contextvars import copy_context
 from typing import Any, Final
 
 from reactivex import abc
@@ -96,8 +97,13 @@ class Flow:
         # Where an inlet, the order of items or a bound of the flow's own has to be looked
         # at, that needs the lock.
         plain = inlet is None and ledger.order is None and ledger.concurrency is None
+        plain = plain and ledger.sorted is None
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
         ledger.binding = self
+
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """See `Binding`."""
+        return self.fn, task.item
 
     # -- the source ---------------------------------------------------------------------
 
@@ -105,6 +111,9 @@ class Flow:
         """Take an item, or hold its producer back."""
         ledger = self.ledger
         task = Task(ledger, item, self._now())
+        context = copy_context()
+        if len(context):
+            task.context = context
         while True:
             entry = chores = None
             try:
@@ -112,7 +121,9 @@ class Flow:
                 if self._over or ledger.ended:
                     return
                 verdict = self._accept(ledger, task)
-                if verdict == WAITING and not (ledger.keeps_drops and ledger.done):
+                if verdict == WAITING and not (
+                    ledger.deadline is not None or (ledger.keeps_drops and ledger.done)
+                ):
                     return
                 if verdict != FULL:
                     entry = self.claim()
@@ -126,6 +137,8 @@ class Flow:
             if verdict == STARTED:
                 self._engine.start((task,))
             self._engine.carry_out(chores)
+            if ledger.deadline is not None and not ledger.armed:
+                self._engine.watch(ledger)
             self._engine.deliver(self, entry)
             if verdict != FULL:
                 if self._failure is not None:
@@ -134,6 +147,7 @@ class Flow:
             try:
                 if self._engine.wait_for_room(ledger, task, self.name):
                     return
+                task.accepted = self._now()
             except Exception as error:  # WouldBlock
                 self.on_error(error)
                 self.upstream.dispose()

@@ -3,6 +3,7 @@
 from collections import deque
 from typing import Any, Final, Protocol
 
+from rxpool.pool._queues import SortedQueue
 from rxpool.pool._task import Part, Task
 
 __all__ = ("FlowLedger", "Slots")
@@ -27,6 +28,9 @@ class FlowLedger:
     others, be they waiting to start or done and not yet fetched.  In input order
     `max_pending` may wait, and `max_reorder` be started and not yet fetched.
 
+    A worker far away may be given several tasks at once, its lot: the first one runs, the
+    others are allotted, and count as waiting until their turn comes.
+
     In completion order a worker may go from one task to the next without the engine's lock
     (`Engine._swift`): `waiting`, `done` and `tasks` are changed by single atomic operations,
     and whoever removes a task from `tasks` settles it.
@@ -34,12 +38,17 @@ class FlowLedger:
 
     __slots__ = (
         "accepted",
+        "alarm",
+        "allotted",
+        "armed",
         "binding",
         "cancelled",
         "cells",
         "concurrency",
         "counted",
         "cut_off",
+        "deadline",
+        "divisible",
         "done",
         "dropped",
         "ended",
@@ -51,11 +60,15 @@ class FlowLedger:
         "low_water",
         "max_pending",
         "max_reorder",
+        "most",
+        "note",
         "order",
         "overflow",
         "reordered",
         "running",
+        "sorted",
         "tasks",
+        "timeout",
         "waiting",
     )
 
@@ -69,9 +82,20 @@ class FlowLedger:
         max_reorder: int | None = None,
         overflow: str = "block",
         keeps_drops: bool = False,
+        keyed: bool = False,
+        prioritised: bool = False,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        most: int | None = None,
     ) -> None:
         self.ledger = ledger
         self.keeps_drops = keeps_drops  # whether the outcomes of dropped items are fetched
+        self.timeout = timeout  # seconds that an attempt may run
+        self.deadline = deadline  # seconds from acceptance
+        self.armed = False  # an alarm is set for one of these
+        self.alarm: Any = None
+        self.most = most  # tasks that may wait or run; beyond, the overflow policy decides
+        self.note: Any = None  # what the backend remembers of the flow
         self.concurrency = concurrency
         self.max_pending = max_pending
         self.max_reorder = max_reorder
@@ -80,13 +104,20 @@ class FlowLedger:
         # each would cost more than short tasks do.
         slack = max_pending // 8 if max_pending >= _LARGE else 1
         self.low_water = max_pending - slack
-        self.waiting: deque[Task] = deque()
+        self.sorted = SortedQueue(keyed) if keyed or prioritised else None
+        self.waiting: deque[Task] | SortedQueue = (
+            deque() if self.sorted is None else self.sorted
+        )
+        #: whether tasks may be handed to a worker before their turn: not where a later item
+        #: may overtake them or make them go
+        self.divisible = self.sorted is None and overflow in ("block", "error") and not most
         #: in input order: all tasks that were started and not fetched, in that order
         self.order: deque[Task] | None = deque() if ordered else None
         #: in completion order: what can be fetched; in input order: what is out of turn
         self.done: deque[Any] = deque()
-        self.tasks: set[Task] = set()  # running
+        self.tasks: set[Task] = set()  # running or allotted
         self.running = 0
+        self.allotted = 0
         self.reordered = 0  # in input order: done and not fetched
         self.held = 0  # fetched, but to be counted as if not
         self.cut_off: tuple[str, bool] | None = None  # cancelled: why, and outcomes kept?
@@ -115,7 +146,9 @@ class FlowLedger:
     @property
     def finished(self) -> bool:
         """The source ended, and everything that was accepted has been fetched."""
-        return self.ended and not (self.waiting or self.running or self.undelivered)
+        return self.ended and not (
+            self.waiting or self.running or self.undelivered or self.allotted
+        )
 
     def limit(self) -> int:
         """How many tasks may run."""
@@ -126,9 +159,14 @@ class FlowLedger:
         """Whether the flow's own bounds let one more task start."""
         if self.order is None:
             return self.running < self.limit()
-        limit = self.limit()
-        window = self.max_reorder or 8 * limit
-        return self.running < limit and len(self.order) < max(window, 1)
+        if self.running >= self.limit():
+            return False
+        return self.window() > 0 or bool(self.waiting and self.waiting[0].placed)  # type: ignore[index]
+
+    def window(self) -> int:
+        """In input order: how many more tasks may be started."""
+        assert self.order is not None
+        return (self.max_reorder or 8 * self.limit()) - len(self.order)
 
     def has_room(self) -> bool:
         """Whether an item would be taken."""
@@ -137,9 +175,16 @@ class FlowLedger:
         return self.inside() < self.max_pending or self.may_start_at_once()
 
     def pop_waiting(self) -> Task | None:
-        """The task that has waited longest, or None."""
+        """The task that is to start next, or None."""
         try:
             return self.waiting.popleft()
+        except IndexError:
+            return None
+
+    def pop_oldest(self) -> Task | None:
+        """The task that has waited longest, or None."""
+        try:
+            return self.waiting.popleft() if self.sorted is None else self.sorted.pop_oldest()
         except IndexError:
             return None
 
@@ -162,6 +207,10 @@ class FlowLedger:
                 return head
         return None
 
+    def crowded(self) -> bool:
+        """Whether as many tasks as ever may wait or run."""
+        return self.most is not None and self.running + len(self.waiting) >= self.most
+
     def has_drained(self) -> bool:
         """Whether a producer that waits for room should go on."""
         return self.ended or self.inside() <= self.low_water or self.may_start_at_once()
@@ -169,12 +218,49 @@ class FlowLedger:
     def inside(self) -> int:
         """What counts against `max_pending`."""
         waiting = len(self.waiting)
-        return waiting + len(self.done) + self.held if self.order is None else waiting
+        if self.order is not None:
+            return waiting
+        return waiting + self.allotted + len(self.done) + self.held
 
-    def may_start_at_once(self) -> bool:
+    def may_start_at_once(self, task: Task | None = None) -> bool:
         """Whether a slot is free for an item that comes now."""
-        if self.waiting or self.ledger.free <= 0 or not self.may_run():
+        if self.ledger.free <= 0:
+            return False
+        if self.sorted is not None and task is not None:
+            if not self.sorted.takes_at_once(task):
+                return False
+        elif self.waiting:
+            return False
+        if not self.may_run():
             return False
         if self.order is not None:
             return True
         return self.running + self.undelivered < self.max_pending + self.limit()
+
+    def overdue(self, now: float) -> list[tuple[Task, str]]:
+        """The tasks that should have ended by now, and which limit says so."""
+        late: list[tuple[Task, str]] = []
+        deadline, timeout = self.deadline, self.timeout
+        for task in self.tasks:
+            started = getattr(task, "started", None)
+            if timeout is not None and started is not None and started + timeout <= now:
+                late.append((task, "timeout"))
+            elif deadline is not None and task.accepted + deadline <= now:
+                late.append((task, "deadline"))
+        if deadline is not None:
+            late += [(t, "deadline") for t in self.waiting if t.accepted + deadline <= now]
+        late.sort(key=lambda entry: entry[0].accepted)
+        return late
+
+    def next_due(self, now: float) -> float | None:
+        """When `overdue` is to be asked again; None if nothing waits or runs."""
+        dues: list[float] = []
+        if self.timeout is not None:
+            dues += [getattr(task, "started", now) + self.timeout for task in self.tasks]
+        if self.deadline is not None:
+            dues += [task.accepted + self.deadline for task in self.tasks]
+            if self.waiting:
+                first = min(task.accepted for task in self.waiting)
+                dues.append(first + self.deadline)
+        # What is overdue and still there is being cut off already.
+        return min((due for due in dues if due > now), default=None)

@@ -11,14 +11,14 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpool.pool._binding import NO_VALUE
 from rxpool.pool._ledger import Task
-from rxpool.pool._settling import Settling
+from rxpool.pool._limits import Limits
 
 __all__ = ("Following",)
 
 _PENDING: Final[Any] = object()  #: the task goes on after its function has returned
 
 
-class Following(Settling):
+class Following(Limits):
     """Runs what functions return that is no value: awaitables and Observables."""
 
     #: by type of what functions returned: whether it is work
@@ -63,7 +63,7 @@ class Following(Settling):
         if isinstance(work, abc.ObservableBase):
             cancel: Callable[[], object] | None = self._subscribe(task, work, done)
         else:
-            cancel = self.backend.run_awaitable(work, done)
+            cancel = self.backend.run_awaitable(work, done, task.context)
         with self.lock:
             returned = True
             if ended:
@@ -91,12 +91,15 @@ class Following(Settling):
             else:
                 self._add_part(task, value)
 
-        handle.disposable = work.subscribe(
-            on_next,
-            lambda error: done(None, error),
-            lambda: done(task.collected if collects else NO_VALUE, None),
-            scheduler=self.backend.scheduler,
-        )
+        def subscribe() -> abc.DisposableBase:
+            return work.subscribe(
+                on_next,
+                lambda error: done(None, error),
+                lambda: done(task.collected if collects else NO_VALUE, None),
+                scheduler=self.backend.scheduler,
+            )
+
+        handle.disposable = subscribe() if task.context is None else task.context.run(subscribe)
         return handle.dispose
 
     def _add_part(self, task: Task, value: Any) -> None:

@@ -45,13 +45,15 @@ class Ledger:
 
     def accept(self, flow: FlowLedger, task: Task) -> int:
         """Take a task, or not; a FULL one was not."""
-        if self.free > 0 and flow.may_start_at_once():
+        if self.free > 0 and flow.may_start_at_once(task) and not flow.crowded():
             flow.accepted += 1
+            if flow.sorted is not None:
+                flow.sorted.admit(task)
             self._start(flow, task)
             self.free -= 1
             task.slot = True
             return STARTED
-        if flow.inside() >= flow.max_pending:
+        if flow.inside() >= flow.max_pending or flow.crowded():
             if flow.overflow == "block" or len(flow.done) > flow.max_pending + _MANY_DROPS:
                 return FULL
             if flow.overflow == "error":
@@ -60,7 +62,7 @@ class Ledger:
             if flow.overflow == "drop_newest" or not flow.waiting:
                 self._drop(flow, task)
                 return DROPPED
-            if (oldest := flow.pop_waiting()) is not None:
+            if (oldest := flow.pop_oldest()) is not None:
                 self._drop(flow, oldest)
         else:
             flow.accepted += 1
@@ -86,7 +88,8 @@ class Ledger:
         more = tasks[taken : taken + room]
         if more:
             flow.accepted += len(more)
-            flow.waiting.extend(more)
+            for task in more:
+                flow.waiting.append(task)
             self.enlist(flow)
         return taken + len(more), started
 
@@ -149,10 +152,11 @@ class Ledger:
             flow.tasks.remove(task)
         except KeyError:
             return False
-        flow.running -= 1
-        task.running = False
+        if task.running is False:
+            task.attempts += 1  # it ran behind another in the same lot
+        self._leave(flow, task)
         task.settled = True
-        task.took = now - task.started
+        task.took = max(0.0, now - getattr(task, "started", now))
         if error is None:
             task.value = value
             flow.counted += 1
@@ -229,7 +233,7 @@ class Ledger:
 
     def cancel_waiting(self, flow: FlowLedger, reason: str, keep: bool) -> None:
         """Cancel what waits; *keep* the outcomes to be fetched, else only count them."""
-        while (task := flow.pop_waiting()) is not None:
+        while (task := flow.pop_oldest()) is not None:
             self._cancel(flow, task, reason, keep)
 
     def cancel_running(
@@ -245,12 +249,89 @@ class Ledger:
                 break
         tasks.sort(key=lambda task: task.accepted)
         for task in tasks:
-            flow.running -= 1
-            task.running = False
+            self._leave(flow, task)
             task.took = max(0.0, now - getattr(task, "started", now))
             self.release(task)
             self._cancel(flow, task, reason, keep)
         return tasks
+
+    # -- lots: several tasks in one slot ----------------------------------------------
+
+    def allot(self, task: Task, most: int) -> list[Task]:
+        """Take more tasks of the flow of *task*, to be run after it in the same slot.
+
+        None if other flows wait for their turn; no more than a fair share of what waits.
+        """
+        flow = task.flow
+        waiting = flow.waiting
+        if not (waiting and flow.divisible) or (self.ring and self.ring[0] is not flow):
+            return []
+        if len(self.ring) > 1:
+            return []
+        most = min(most, -(-len(waiting) // flow.limit()))
+        if flow.order is not None:
+            most = min(most, flow.window())
+        lot: list[Task] = []
+        while len(lot) < most and (following := flow.pop_waiting()) is not None:
+            lot.append(following)
+            self._place(flow, following)
+        flow.tasks.update(lot)
+        flow.allotted += len(lot)
+        return lot
+
+    def give_back(self, lot: Sequence[Task]) -> None:
+        """Allotted tasks that were not run wait again, before all others."""
+        for task in reversed(lot):
+            flow = task.flow
+            if task in flow.tasks:
+                flow.tasks.remove(task)
+                flow.allotted -= 1
+                flow.waiting.appendleft(task)
+                self.enlist(flow)
+
+    def promote(self, lot: Sequence[Task], slot: bool) -> bool:
+        """The first task of *lot* that is not settled is the one that runs now."""
+        for task in lot:
+            if task in task.flow.tasks:
+                if not task.running:
+                    task.running = True
+                    task.attempts += 1
+                    task.flow.allotted -= 1
+                    task.flow.running += 1
+                task.slot = slot
+                return True
+        return False
+
+    def fail_waiting(self, task: Task, error: BaseException) -> bool:
+        """A task that waits has failed; False if it does not wait any more."""
+        flow = task.flow
+        if task.settled or task not in flow.waiting:
+            return False
+        flow.waiting.remove(task)
+        self._fail(flow, task, error)
+        return True
+
+    def refuse(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
+        """An item failed before it could wait for anything."""
+        flow.accepted += 1
+        self._fail(flow, task, error)
+
+    def replace(self, task: Task, parts: Sequence[Task]) -> None:
+        """A running task is given up for others, which are to start next, in its place."""
+        flow = task.flow
+        flow.tasks.remove(task)
+        self._leave(flow, task)
+        task.settled = True
+        flow.accepted += len(parts) - 1
+        for part in reversed(parts):
+            flow.waiting.appendleft(part)
+        if flow.order is not None:
+            place = flow.order.index(task)
+            del flow.order[place]
+            for part in reversed(parts):
+                flow.order.insert(place, part)
+                part.placed = True
+        self.enlist(flow)
 
     def discard_done(self, flow: FlowLedger) -> None:
         """Forget what was not fetched."""
@@ -266,12 +347,39 @@ class Ledger:
 
     def _start(self, flow: FlowLedger, task: Task) -> Task:
         flow.running += 1
-        if flow.order is not None:
-            flow.order.append(task)
+        self._place(flow, task)
         task.running = True
         task.attempts += 1
         flow.tasks.add(task)
         return task
+
+    def _place(self, flow: FlowLedger, task: Task) -> None:
+        """In input order: results come out in the order in which tasks start."""
+        if flow.order is not None and not task.placed:
+            flow.order.append(task)
+            task.placed = True
+
+    def _leave(self, flow: FlowLedger, task: Task) -> None:
+        """A task that was removed from `tasks` does not run any more."""
+        if task.running is False:
+            flow.allotted -= 1
+        else:
+            flow.running -= 1
+            task.running = False
+        if flow.sorted is not None:
+            flow.sorted.release(task)
+
+    def _fail(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
+        """The end of a task that did not run."""
+        task.settled = True
+        task.error = error
+        task.took = 0.0
+        flow.failed += 1
+        if flow.order is None:
+            flow.done.append(task)
+            return
+        flow.reordered += 1
+        self._place(flow, task)
 
     def _cancel(self, flow: FlowLedger, task: Task, reason: str, keep: bool) -> None:
         task.settled = task.cancelled = True
@@ -285,8 +393,7 @@ class Ledger:
             flow.done.append(task)
             return
         flow.reordered += 1
-        if task.attempts == 0:
-            flow.order.append(task)
+        self._place(flow, task)
 
     def _drop(self, flow: FlowLedger, task: Task) -> None:
         task.settled = True

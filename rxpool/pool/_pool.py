@@ -1,7 +1,7 @@
 """`WorkerPool`: the public face."""
 
 import asyncio
-import os
+
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from itertools import count
 from types import TracebackType
@@ -80,7 +80,7 @@ class WorkerPool:
             raise InvalidArgumentType(f"name must be a str, got {name!r}")
         self.name = name or f"rxpool-{next(_numbers)}"
         backend = _backend(on, self.name)
-        self._engine = Engine(self.name, workers or _default_workers(backend), backend)
+        self._engine = Engine(self.name, workers or backend.default_slots, backend)
         self._calls = Calls(
             self._engine, FlowLedger(self._engine.ledger, max_pending=max_pending)
         )
@@ -424,10 +424,3 @@ def _backend(on: Any, name: str) -> Backend:
         f"on must be 'threads', a reactivex scheduler or a backend object, got {on!r}"
     )
 
-
-def _default_workers(backend: Backend) -> int:
-    try:
-        cpus = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on this system
-        cpus = os.cpu_count() or 1
-    return min(32, cpus + 4) if isinstance(backend, ThreadBackend) else cpus

@@ -6,15 +6,15 @@
 from typing import Any, Final
 
 from rxpool.pool._binding import here
-from rxpool.pool._following import Following
 from rxpool.pool._ledger import Task
+from rxpool.pool._lots import Lots
 
 __all__ = ("Running",)
 
 _SWIFTLY: Final = 256  #: tasks that a worker runs between two looks at the books
 
 
-class Running(Following):
+class Running(Lots):
     """What a backend calls to run tasks; see `rxpool.backends.Runner`."""
 
     def perform(self, task: Task, note: Any = None) -> Task | None:
@@ -48,8 +48,12 @@ class Running(Following):
         task.started = self.now()
         if task.settled:  # cancelled before it started
             return self.settle(task, None, None)
+        flow = task.flow
+        if flow.timeout is not None and not flow.armed:
+            self.watch(flow)
         try:
-            value = task.flow.binding.fn(task.item)
+            fn, context = flow.binding.fn, task.context
+            value = fn(task.item) if context is None else context.run(fn, task.item)
         except BaseException as raised:
             return self.settle(task, None, raised)
         if self.special.get(type(value)) is not False and self._is_work(value):
@@ -74,6 +78,7 @@ class Running(Following):
         cell = [0]  # successes that the books do not have yet
         value = error = None
         work = False
+        timed = flow.timeout is not None
         known: Any = None  # a type that is known to be no work
         task.note = note
         started = now()
@@ -81,8 +86,11 @@ class Running(Following):
             task.started = started
             if task.settled:  # cancelled before it started
                 break
+            if timed and not flow.armed:
+                self.watch(flow)
             try:
-                value = fn(task.item)
+                context = task.context
+                value = fn(task.item) if context is None else context.run(fn, task.item)
             except BaseException as raised:
                 value, error = None, raised
                 break

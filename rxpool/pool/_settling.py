@@ -36,6 +36,7 @@ class Settling(Books):
         with self.lock:
             if self.flows.pop(binding, None) is not None:
                 self._ending.append(binding.ledger)
+            alarm = binding.ledger.alarm
             self.count_past()
             self._parked_to_errands(binding.ledger)
             self.changed.notify_all()
@@ -43,6 +44,8 @@ class Settling(Books):
                 self._errands.append(self.when_changed)
                 self.when_changed = None
             chores = self.chores()
+        if alarm is not None:
+            alarm.dispose()
         self.carry_out(chores)
 
     def see_to_parked(self, flow: FlowLedger) -> bool:

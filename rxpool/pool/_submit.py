@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Collection, Generator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
 from rxpool._core.inlet import Node
@@ -45,12 +46,22 @@ class PoolFuture(Future[_R], Generic[_R]):
     def result(self, timeout: float | None = None) -> _R:
         """The value, or the exception raised; waits for it."""
         self._calls.help(self)
+        if not self.done():
+            self._calls.waits()
         return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The exception raised, or None; waits for the end."""
         self._calls.help(self)
+        if not self.done():
+            self._calls.waits()
         return super().exception(timeout)
+
+
+def apply(call: tuple[Callable[..., Any], Any, Any]) -> Any:
+    """Make a call of `submit`, wherever that is."""
+    function, args, kwargs = call
+    return function(*args, **kwargs)
 
 
 class Calls:
@@ -68,6 +79,7 @@ class Calls:
         self._engine = engine
         self._opened = False
         ledger.binding = self
+        ledger.divisible = False  # a call can be cancelled until its worker takes it
 
     def _call(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
         function, args, kwargs, future = call
@@ -75,12 +87,22 @@ class Calls:
             raise Withdrawn("the future was cancelled")
         return function(*args, **kwargs)
 
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """See `Binding`."""
+        function, args, kwargs, future = task.item
+        if not future.set_running_or_notify_cancel():
+            raise Withdrawn("the future was cancelled")
+        return apply, (function, args, kwargs)
+
     def submit(self, function: Callable[..., Any], args: Any, kwargs: Any) -> PoolFuture[Any]:
         """Accept a call; waits for room."""
         engine = self._engine
         future: PoolFuture[Any] = PoolFuture(self)
         call = (function, args, kwargs, future)
         task = future._task = Task(self.ledger, call, engine.now())
+        context = copy_context()
+        if len(context):
+            task.context = context
         while True:
             with engine.lock:
                 engine.check_open()
@@ -113,6 +135,10 @@ class Calls:
         task = future._task
         if task is not None and not future.done():
             self._engine.run_waiting(task)
+
+    def waits(self) -> None:
+        """This thread is going to wait for a call."""
+        self._engine.backend.waits()
 
     def claim(self) -> Any:
         """A call that ended; calls are independent, so there is no turn to wait for."""

@@ -20,12 +20,17 @@ class Task:
         "attempts",
         "cancelled",
         "collected",
+        "context",
+        "crashes",
         "error",
         "flow",
         "inner",
         "item",
+        "key",
         "note",
         "parts",
+        "placed",
+        "rank",
         "running",
         "settled",
         "slot",
@@ -39,6 +44,9 @@ class Task:
     took: float
     value: Any
     note: Any  #: what the backend remembers of it
+    crashes: int  #: how many workers it has killed
+    key: Any  #: in order of keys
+    rank: tuple[float, int]  #: what comes first when tasks are sorted
 
     def __init__(self, flow: Any, item: Any, now: float) -> None:
         self.flow = flow
@@ -48,6 +56,8 @@ class Task:
         #: None: done, but counted as running until its worker stops (`Engine._swift`)
         self.running: bool | None = False
         self.slot = False  # holds a slot of the pool
+        self.placed = False  # has its place in the order of results
+        self.context: Any = None  # of variables, to be run in
         self.settled = False
         self.cancelled = False
         self.error: BaseException | None = None
