@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the bottom to the top; parts on one line do not know each other.
 LAYERS = [
     {"errors", "events"},
+    {"tasks"},
     {"_log", "_checks", "outcomes"},
     {"timing"},
     {"_core"},

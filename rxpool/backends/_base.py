@@ -3,13 +3,17 @@
 import os
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from reactivex import abc
 
 from rxpool.timing import Clock
 
-__all__ = ("Backend", "Done", "Job", "LocalBackend", "Runner", "cpus")
+__all__ = ("SEVERAL", "Backend", "Done", "Job", "LocalBackend", "Runner", "cpus")
+
+
+#: the value of a job whose results were given one by one to `Runner.part`
+SEVERAL: Final[Any] = object()
 
 
 class Job(Protocol):
@@ -87,8 +91,11 @@ class Backend(Protocol):
     #: whether `end` is to be called for a job that takes too long; the backend then says
     #: when it has ended.  Else the pool counts the job as ended, and calls `abandon`.
     ends_itself: bool
-    #: how many slots there are if the user does not say
-    default_slots: int
+
+    @property
+    def default_slots(self) -> int:
+        """How many slots there are if the user does not say."""
+        ...
 
     def bind(self, runner: Runner, slots: int) -> None:
         """Called once, before anything else."""

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 from rxpool.pool._ledger import FlowLedger, Task
+from rxpool.tasks import find_with
 
-__all__ = ("NO_VALUE", "Binding", "Here", "here")
+__all__ = ("NO_VALUE", "Binding", "Here", "TaskHandle", "here")
 
 NO_VALUE: Final[Any] = object()  #: the value of a task whose results went out one by one
 
@@ -22,6 +23,11 @@ class Binding(Protocol):
     swift: Callable[[Task], bool] | None
 
     name: str
+    engine: Any
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """The user's function that runs for *task*."""
+        ...
 
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """The function and its argument, for a backend that runs it elsewhere."""
@@ -56,3 +62,28 @@ class Here(threading.local):
 
 
 here = Here()
+
+
+class TaskHandle:
+    """See `rxpool.tasks.Handle`."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def cancelled(self) -> bool:
+        """Settled before its function has returned."""
+        return self._task.settled
+
+    def progress(self, fraction: float) -> None:
+        """Tell the pool."""
+        self._task.flow.binding.engine.progress(self._task, fraction)
+
+
+def _task_here() -> TaskHandle | None:
+    stack = here.stack
+    return TaskHandle(stack[-1]) if stack else None
+
+
+find_with(_task_here)

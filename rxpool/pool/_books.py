@@ -11,6 +11,7 @@ from rxpool.errors import PoolClosed
 from rxpool.pool._binding import here
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
 from rxpool.pool._report import Counts
+from rxpool.tasks import Progress
 
 __all__ = ("Books", "Chores")
 
@@ -39,6 +40,7 @@ class Books:
         self.past = Counts()  # of flows that ended
         self._ending: list[FlowLedger] = []
         self.faults: Broadcast[BaseException] = Broadcast("faults")
+        self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
         self.when_changed: Callable[[], object] | None = None  # once, after a flow ended
         self.closing = False
         self.terminated = False
@@ -68,6 +70,11 @@ class Books:
         """Publish an error that belongs to no item."""
         log.error("uncaught exception", pool=self.name, where=where, exc_info=error)
         self.faults.send(error)
+
+    def progress(self, task: Task, fraction: float) -> None:
+        """A task told how far it is."""
+        if not task.settled:
+            self.progressed.send(Progress(task.item, fraction))
 
     def works_here(self) -> bool:
         """Whether this thread is busy with a task of this pool."""

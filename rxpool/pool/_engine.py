@@ -28,6 +28,14 @@ class Engine(Running):
         self.special = {}
         backend.bind(self, slots)
 
+    def resize(self, slots: int) -> None:
+        """Have another number of slots."""
+        self.backend.resize(slots)
+        with self.lock:
+            self.ledger.resize(slots)
+            chores = self.chores()
+        self.carry_out(chores)
+
     def open(self, binding: Any, lend: bool = True) -> None:
         """Take a flow in; refused when the pool is closing.
 

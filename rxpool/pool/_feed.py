@@ -13,8 +13,9 @@ from rxpool._core.inlet import Node
 from rxpool.errors import WouldBlock
 from rxpool.pool._binding import NO_VALUE
 from rxpool.pool._engine import Engine
-from rxpool.pool._flow import outcome_of
 from rxpool.pool._ledger import FlowLedger, Task
+from rxpool.pool._options import FlowOptions
+from rxpool.pool._outflow import outcome_of
 
 __all__ = ("Feed",)
 
@@ -38,15 +39,15 @@ class Feed:
     def __init__(
         self,
         engine: Engine,
-        fn: Callable[[Any], Any],
-        ledger: FlowLedger,
+        options: FlowOptions,
         items: Iterable[Any],
-        on_failure: Any,
     ) -> None:
-        self.fn: Any = fn
+        ledger = options.open(engine.ledger, False)
+        self.fn: Any = options.fn
         self.ledger = ledger
-        self._engine = engine
-        self._on_failure = on_failure
+        self.engine = self._engine = engine
+        self._on_failure = options.on_failure
+        self._rank = options.rank if options.sorts else None
         self._items: Iterator[Any] | None = iter(items)
         self._read_ahead: list[Any] = []  # read and not accepted yet
         self._error: BaseException | None = None  # of the input; raised after the results
@@ -56,11 +57,16 @@ class Feed:
         self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
         self._over = False
         self.sources: list[Node] = []
-        self.swift = self._swift if ledger.order is None else None
+        plain = ledger.order is None and ledger.sorted is None
+        self.swift = self._swift if plain else None
         ledger.binding = self
         engine.open(self, lend=False)
 
     # -- what the engine asks ---------------------------------------------------------
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """See `Binding`."""
+        return self.fn  # type: ignore[no-any-return]
 
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """See `Binding`."""
@@ -250,8 +256,13 @@ class Feed:
         if len(context):
             for task in tasks:
                 task.context = context.copy()
+        refused: list[tuple[Task, BaseException]] = []
+        if self._rank is not None:
+            tasks = self._sort_out(tasks, refused)
         with engine.lock:
             taken, started = (len(tasks), 0)
+            for task, reason in refused:
+                engine.ledger.refuse(ledger, task, reason)
             if not ledger.ended:
                 taken, started = engine.ledger.accept_many(ledger, tasks)
             del ahead[:taken]
@@ -263,3 +274,19 @@ class Feed:
         engine.carry_out(chores)
         if ledger.deadline is not None and not ledger.armed:
             engine.watch(ledger)
+
+    def _sort_out(
+        self, tasks: list[Task], refused: list[tuple[Task, BaseException]]
+    ) -> list[Task]:
+        """Rank what was read; items whose functions raise go to *refused*."""
+        assert self._rank is not None
+        good: list[Task] = []
+        for task in tasks:
+            try:
+                self._rank(self.ledger, task)
+                good.append(task)
+            except Exception as error:
+                refused.append((task, error))
+        ahead = self._read_ahead
+        ahead[:] = [task.item for task in good]
+        return good

@@ -1,105 +1,50 @@
 """`Flow`: one subscription of `pool.map` or `pool.outcomes`."""
 
-import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any, Final
+from typing import Any
 
 from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpool._core.inlet import Inlet, Node
-from rxpool.errors import TaskCancelled
-from rxpool.outcomes import Failure, Outcome, Success
-from rxpool.pool._binding import NO_VALUE
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import DROPPED, FULL, STARTED, WAITING, FlowLedger, Task
+from rxpool.pool._options import FlowOptions
+from rxpool.pool._outflow import Outflow
 
-__all__ = ("Flow", "outcome_of")
-
-_END: Final[Any] = object()  #: instead of an entry: the end of the stream is to be delivered
-
-
-def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
-    """The record of a settled task."""
-    waited = (task.started if task.attempts else now) - task.accepted
-    if task.error is None:
-        value = task.collected if task.value is NO_VALUE else task.value
-        return Success(task.item, value, task.attempts, waited, task.took)
-    return Failure(task.item, task.error, task.attempts, waited, task.took)
+__all__ = ("Flow",)
 
 
-class Flow:
-    """Takes items from the source and gives results to the observer, one at a time.
+class Flow(Outflow):
+    """Takes items from the source, and has them run."""
 
-    Whoever holds the `_token` delivers until there is nothing more; others leave their
-    results in the ledger.  Nobody waits for the token.  The engine's lock guards the other
-    fields.  If an inlet further down has no room the flow is `_paused`: its results stay in
-    the ledger, which holds back its own source, and the inlet resumes it.
-    """
-
-    __slots__ = (
-        "_accept",
-        "_acquire",
-        "_engine",
-        "_failure",
-        "_inlet",
-        "_lock_release",
-        "_now",
-        "_observer",
-        "_on_failure",
-        "_on_next",
-        "_outcomes",
-        "_over",
-        "_paused",
-        "_token",
-        "collects",
-        "fn",
-        "ledger",
-        "name",
-        "sources",
-        "swift",
-        "upstream",
-    )
+    __slots__ = ("_accept", "_acquire", "_lock_release", "_rank", "fn", "sources", "upstream")
 
     fn: Any
 
     def __init__(
         self,
         engine: Engine,
-        fn: Callable[[Any], Any],
+        options: FlowOptions,
         ledger: FlowLedger,
         observer: abc.ObserverBase[Any],
-        on_failure: Any,
         outcomes: bool,
         name: str,
         inlet: Inlet | None,
     ) -> None:
-        self.fn = fn
-        self.ledger = ledger
-        self.name = name
-        self.collects = outcomes
+        super().__init__(engine, ledger, observer, options.on_failure, outcomes, name, inlet)
+        self.fn = options.fn
         self.sources: list[Node] = []
         self.upstream = SingleAssignmentDisposable()
-        self._engine = engine
-        self._observer = observer
-        self._on_next = observer.on_next
-        self._on_failure = on_failure
-        self._outcomes = outcomes
-        self._inlet = inlet
-        self._failure: Exception | None = None
-        self._over = False  # nothing comes out any more
-        self._token = threading.Lock()
-        self._paused = False
-        self._now = engine.now
+        self._rank = options.rank if options.sorts else None
         self._accept = engine.ledger.accept
         self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
-        # Where an inlet, the order of items or a bound of the flow's own has to be looked
-        # at, that needs the lock.
-        plain = inlet is None and ledger.order is None and ledger.concurrency is None
-        plain = plain and ledger.sorted is None
-        self.swift: Callable[[Task], bool] | None = self._swift if plain else None
         ledger.binding = self
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """See `Binding`."""
+        return self.fn  # type: ignore[no-any-return]
 
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """See `Binding`."""
@@ -114,6 +59,12 @@ class Flow:
         context = copy_context()
         if len(context):
             task.context = context
+        if self._rank is not None:
+            try:
+                self._rank(ledger, task)
+            except Exception as error:
+                self._refuse(task, error)
+                return
         while True:
             entry = chores = None
             try:
@@ -191,134 +142,6 @@ class Flow:
         """See `Node`."""
         return self._over
 
-    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
-        """Whether this is one of *flows*, or its results go into one of them."""
-        if self.ledger in flows:
-            return True
-        return isinstance(self._inlet, Flow) and self._inlet.leads_to(flows)
-
-    def blocker(self) -> FlowLedger | None:
-        """The flow of this pool that keeps this one's results from going on."""
-        inlet = self._inlet
-        if self._paused and isinstance(inlet, Flow) and inlet._engine is self._engine:
-            return inlet.ledger
-        return None
-
-    # -- delivery -----------------------------------------------------------------------
-
-    def claim(self) -> Any:
-        """What to deliver now, or None.  The engine's lock is held.
-
-        With an entry goes the token; `again` gives it back.
-        """
-        if self._paused or self._over:
-            return None
-        ledger, token = self.ledger, self._token
-        while ledger.undelivered:
-            inlet = self._inlet
-            full = inlet is not None and inlet.holds_back and not inlet.room()
-            if full and not self._engine.terminated:
-                self._paused = True
-                self._engine.errand(self._pause)
-                return None
-            if not token.acquire(False):
-                return None
-            entry = ledger.fetch()
-            if entry is not None:
-                return entry
-            token.release()
-            if ledger.order is not None:
-                break  # the head of the line is not done
-        if ledger.finished and token.acquire(False):
-            return _END
-        return None
-
-    def again(self) -> Any:
-        """What to deliver after the last, or None.  The engine's lock is held."""
-        self._token.release()
-        return self.claim()
-
-    def _swift(self, task: Task) -> bool:
-        """Deliver *task* without the engine's lock, or leave it to who delivers already."""
-        done, token = self.ledger.done, self._token
-        if token.acquire(False):
-            if done or self._over:
-                done.append(task)
-            else:
-                self.send(task)
-        else:
-            done.append(task)
-            if not token.acquire(False):
-                return False
-        while True:
-            while done and not self._over:
-                try:
-                    entry = done.popleft()
-                except IndexError:  # disposed on another thread
-                    break
-                self._engine.see_to_parked(self.ledger)
-                self.send(entry)
-            token.release()
-            # Look again: what came in meanwhile was left by one who found the token taken.
-            if not done or self._over or not token.acquire(False):
-                return True
-
-    def send(self, entry: Any) -> None:
-        """Deliver an entry to the observer."""
-        try:
-            if type(entry) is Task:
-                if self._outcomes:
-                    self._on_next(outcome_of(entry, self._now()))
-                elif entry.error is not None:
-                    self._failed(entry)
-                elif entry.value is not NO_VALUE:
-                    self._on_next(entry.value)
-            elif entry is _END:
-                self._finish()
-            else:
-                self._on_next(entry.value)
-        except BaseException as error:
-            self.dispose()
-            if isinstance(error, TaskCancelled) and self._engine.terminated:
-                return  # a subscriber without on_error, told that the pool was terminated
-            self._engine.fault(f"a subscriber of {self.name}", error)
-            in_main = threading.current_thread() is threading.main_thread()
-            if in_main and not isinstance(error, Exception):
-                raise  # KeyboardInterrupt belongs to the program
-
-    def _failed(self, task: Task) -> None:
-        assert task.error is not None
-        if self._on_failure == "skip":
-            return
-        if self._on_failure != "raise":
-            self._on_failure.on_next(outcome_of(task, self._now()))
-            return
-        error: Any = task.error
-        self._leave()
-        self._observer.on_error(error)
-
-    def _finish(self) -> None:
-        try:
-            if self._failure is None:
-                self._observer.on_completed()
-            else:
-                self._observer.on_error(self._failure)
-        finally:
-            self._over = True
-            self._engine.forget(self)
-
-    def _pause(self) -> None:
-        inlet = self._inlet
-        if inlet is None or not inlet.on_room(self._resume):
-            self._resume()
-
-    def _resume(self) -> None:
-        with self._engine.lock:
-            self._paused = False
-            entry, chores = self.claim(), self._engine.chores()
-        self._engine.carry_out(chores)
-        self._engine.deliver(self, entry)
-
     # -- the end ------------------------------------------------------------------------
 
     def cut(self) -> None:
@@ -360,3 +183,13 @@ class Flow:
         self.upstream.dispose()
         engine.cut_off(tasks)
         engine.deliver(self, entry)
+
+    def _refuse(self, task: Task, error: Exception) -> None:
+        """An item failed before it could wait."""
+        with self._engine.lock:
+            if self._over or self.ledger.ended:
+                return
+            self._engine.ledger.refuse(self.ledger, task, error)
+            entry, chores = self.claim(), self._engine.chores()
+        self._engine.carry_out(chores)
+        self._engine.deliver(self, entry)

@@ -42,6 +42,7 @@ class FlowLedger:
         "allotted",
         "armed",
         "binding",
+        "bisects",
         "cancelled",
         "cells",
         "concurrency",
@@ -87,6 +88,7 @@ class FlowLedger:
         timeout: float | None = None,
         deadline: float | None = None,
         most: int | None = None,
+        bisects: bool = False,
     ) -> None:
         self.ledger = ledger
         self.keeps_drops = keeps_drops  # whether the outcomes of dropped items are fetched
@@ -94,6 +96,7 @@ class FlowLedger:
         self.deadline = deadline  # seconds from acceptance
         self.armed = False  # an alarm is set for one of these
         self.alarm: Any = None
+        self.bisects = bisects  # items are batches; those that fail are halved
         self.most = most  # tasks that may wait or run; beyond, the overflow policy decides
         self.note: Any = None  # what the backend remembers of the flow
         self.concurrency = concurrency

@@ -86,10 +86,7 @@ class Following(Limits):
         handle = SingleAssignmentDisposable()
 
         def on_next(value: Any) -> None:
-            if task.collected is not None:
-                task.collected.append(value)
-            else:
-                self._add_part(task, value)
+            self.part(task, value)
 
         def subscribe() -> abc.DisposableBase:
             return work.subscribe(
@@ -102,8 +99,14 @@ class Following(Limits):
         handle.disposable = subscribe() if task.context is None else task.context.run(subscribe)
         return handle.dispose
 
-    def _add_part(self, task: Task, value: Any) -> None:
+    def part(self, task: Task, value: Any) -> None:
+        """A task that gives several results gave one."""
         binding = task.flow.binding
+        if binding.collects:
+            if task.collected is None:
+                task.collected = []
+            task.collected.append(value)
+            return
         with self.lock:
             entry = binding.claim() if self.ledger.add_part(task, value) else None
             chores = self.chores()

@@ -1,15 +1,13 @@
 """`pool.imap`: results as an iterator."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
-from rxpool.pool._engine import Engine
 from rxpool.pool._feed import Feed
-from rxpool.pool._ledger import FlowLedger
 
-__all__ = ("Results", "results")
+__all__ = ("Results",)
 
 _R = TypeVar("_R")
 
@@ -72,14 +70,3 @@ class Results(Generic[_R]):
     def close(self) -> None:
         """Cancel what is not done; the iterator ends."""
         self._feed.close()
-
-
-def results(
-    engine: Engine,
-    fn: Callable[[Any], Any],
-    ledger: FlowLedger,
-    items: Iterable[Any],
-    on_failure: Any,
-) -> Results[Any]:
-    """See `WorkerPool.imap`."""
-    return Results(Feed(engine, fn, ledger, items, on_failure))

@@ -33,6 +33,16 @@ FULL: Final = 3  #: not taken: the producer must wait
 _MANY_DROPS: Final = 1024
 
 
+def _halves(task: Task, now: float) -> list[Task]:
+    """Two tasks for the two halves of a batch."""
+    middle = len(task.item) // 2
+    parts = [Task(task.flow, part, now) for part in (task.item[:middle], task.item[middle:])]
+    for part in parts:
+        part.accepted = task.accepted
+        part.context = None if task.context is None else task.context.copy()
+    return parts
+
+
 class Ledger:
     """The slots of a pool and the flows that share them, in turn."""
 
@@ -78,7 +88,7 @@ class Ledger:
         The flow's policy is to let producers wait.
         """
         taken = started = 0
-        while taken < len(tasks) and self.free > 0:
+        while taken < len(tasks) and self.free > 0 and flow.sorted is None:
             verdict = self.accept(flow, tasks[taken])
             if verdict == FULL:
                 return taken, started
@@ -148,10 +158,12 @@ class Ledger:
     def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:
         """Note how a running task ended; False if it was settled before (cancelled)."""
         flow = task.flow
-        try:
-            flow.tasks.remove(task)
-        except KeyError:
+        if task not in flow.tasks:
             return False
+        if error is not None and flow.bisects and len(task.item) > 1:
+            self._replace(task, _halves(task, now))
+            return True
+        flow.tasks.remove(task)
         if task.running is False:
             task.attempts += 1  # it ran behind another in the same lot
         self._leave(flow, task)
@@ -316,7 +328,7 @@ class Ledger:
         flow.accepted += 1
         self._fail(flow, task, error)
 
-    def replace(self, task: Task, parts: Sequence[Task]) -> None:
+    def _replace(self, task: Task, parts: Sequence[Task]) -> None:
         """A running task is given up for others, which are to start next, in its place."""
         flow = task.flow
         flow.tasks.remove(task)

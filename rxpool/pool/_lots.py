@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from rxpool.pool._binding import here
+from rxpool.backends import SEVERAL
+from rxpool.pool._binding import NO_VALUE, here
 from rxpool.pool._following import Following
 from rxpool.pool._ledger import Task
 
@@ -64,8 +65,11 @@ class Lots(Following):
         results are delivered.
         """
         head = results[0][0]
-        flow = head.flow
-        binding = flow.binding
+        binding = head.flow.binding
+        results = [
+            (task, self._several(task) if value is SEVERAL else value, error)
+            for task, value, error in results
+        ]
         ledger = self.ledger
         stack = here.stack
         stack.append(head)
@@ -103,6 +107,11 @@ class Lots(Following):
                 self.carry_out(chores)
         finally:
             stack.pop()
+
+    def _several(self, task: Task) -> Any:
+        if task.flow.binding.collects:
+            return [] if task.collected is None else task.collected
+        return NO_VALUE
 
     def _deliver_swiftly(self, results: Sequence[Result], stack: list[Task]) -> int:
         """Deliver good results without the lock, as `Running` does; answers how many."""

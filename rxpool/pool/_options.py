@@ -1,6 +1,7 @@
 """The options of a flow, checked where they are written."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -9,98 +10,214 @@ from reactivex import abc
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.outcomes import Failure
-from rxpool.pool._ledger import FlowLedger, Ledger
+from rxpool.pool._ledger import FlowLedger, Ledger, Task
 
 __all__ = (
+    "BatchKeywords",
+    "ExhaustKeywords",
     "FlowOptions",
     "ImapKeywords",
     "MapKeywords",
+    "NewestKeywords",
     "OnFailure",
     "Order",
     "OutcomesKeywords",
-    "check_on_failure",
 )
 
-Order: TypeAlias = Literal["completion", "input"]
+Order: TypeAlias = Literal["completion", "input", "key"]
 OnFailure: TypeAlias = Literal["raise", "skip"] | abc.ObserverBase[Failure[Any]]
 
 
-class _Keywords(TypedDict, total=False):
+class _Limits(TypedDict, total=False):
+    timeout: checks.Seconds | None
+    deadline: checks.Seconds | None
+
+
+class _Keywords(_Limits, total=False):
     concurrency: int | None
     order: Order
+    key: Callable[[Any], Any] | None
+    priority: Callable[[Any], float] | None
     max_reorder: int | None
     max_pending: int | None
 
 
 class OutcomesKeywords(_Keywords, total=False):
-    """The keywords of `WorkerPool.outcomes`, for its overloads."""
+    """The keywords of `WorkerPool.outcomes`."""
 
     overflow: checks.OverflowPolicy
 
 
 class ImapKeywords(_Keywords, total=False):
-    """The keywords of `WorkerPool.imap`, for its overloads."""
+    """The keywords of `WorkerPool.imap`."""
 
     on_failure: OnFailure
 
 
 class MapKeywords(OutcomesKeywords, ImapKeywords, total=False):
-    """The keywords of `WorkerPool.map`, for its overloads."""
+    """The keywords of `WorkerPool.map`."""
+
+
+class BatchKeywords(MapKeywords, total=False):
+    """The keywords of `WorkerPool.map_batches`."""
+
+    bisect: bool
+
+
+class NewestKeywords(_Limits, total=False):
+    """The keywords of `WorkerPool.switch_map`."""
+
+    on_failure: OnFailure
+
+
+class ExhaustKeywords(NewestKeywords, total=False):
+    """The keywords of `WorkerPool.exhaust_map`."""
+
+    queue_latest: bool
 
 
 @dataclass(frozen=True, slots=True)
 class FlowOptions:
-    """What `pool.map`, `pool.outcomes` and `pool.imap` have in common."""
+    """The options of all kinds of flows."""
 
     fn: Callable[[Any], Any]
-    concurrency: int | None
-    ordered: bool
-    max_reorder: int | None
     max_pending: int
-    overflow: str
+    concurrency: int | None = None
+    order: str = "completion"
+    key: Callable[[Any], Any] | None = None
+    priority: Callable[[Any], Any] | None = None
+    max_reorder: int | None = None
+    timeout: float | None = None
+    deadline: float | None = None
+    overflow: str = "block"
+    on_failure: Any = "raise"
+    bisect: bool = False
+    queue_latest: bool = False
+    most: int | None = None
 
     @classmethod
     def check(
-        cls,
-        fn: Any,
-        concurrency: Any,
-        order: Any,
-        max_reorder: Any,
-        max_pending: Any,
-        overflow: Any,
+        cls, method: str, known: type, fn: Any, max_pending: int, given: Mapping[str, Any]
     ) -> "FlowOptions":
-        """Refuse what cannot be meant."""
+        """Refuse what cannot be meant; *known* is the TypedDict of the method's keywords."""
         checks.call("fn", fn)
-        if concurrency is not None:
-            checks.count("concurrency", concurrency, least=1)
-        checks.one_of("order", order, ("completion", "input"))
-        if max_reorder is not None:
-            checks.count("max_reorder", max_reorder, least=1)
-            if order != "input":
-                raise InvalidArgument(f"max_reorder={max_reorder} needs order='input'")
-        checks.count("max_pending", max_pending)
-        checks.one_of("overflow", overflow, checks.OVERFLOWS)
-        return cls(fn, concurrency, order == "input", max_reorder, max_pending, overflow)
+        for name in given:
+            if name not in known.__annotations__:
+                raise InvalidArgumentType(
+                    f"{method}() has no option {name!r}; it has "
+                    f"{', '.join(sorted(known.__annotations__))}"
+                )
+        options = {
+            name: value
+            for name, value in given.items()
+            if value is not None or name not in _OPTIONAL
+        }
+        for name in options:
+            options[name] = _CHECKS[name](name, options[name])
+        options.setdefault("max_pending", max_pending)
+        chosen = cls(fn, **options)
+        chosen._check_together()
+        return chosen
+
+    def _check_together(self) -> None:
+        if self.max_reorder is not None and self.order != "input":
+            raise InvalidArgument(f"max_reorder={self.max_reorder} needs order='input'")
+        if self.priority is not None and self.order == "input":
+            raise InvalidArgument(
+                "priority decides what starts first, order='input' too: choose one"
+            )
+        if self.sorts and not self.max_pending:
+            raise InvalidArgument("key and priority need max_pending of 1 or more, got 0")
+        if self.order == "key":
+            if self.key is None:
+                raise InvalidArgument("order='key' needs key, a function of the item")
+        elif self.key is not None:
+            raise InvalidArgument(f"key needs order='key', got order={self.order!r}")
+
+    def rank(self, ledger: FlowLedger, task: Task) -> None:
+        """Ask the user's functions where *task* is to stand; their errors come out."""
+        assert ledger.sorted is not None
+        if self.key is not None:
+            task.key = self.key(task.item)
+            hash(task.key)
+        priority = 0.0
+        if self.priority is not None:
+            priority = checks.number("priority", self.priority(task.item), least=-math.inf)
+        ledger.sorted.number(task, priority)
+
+    @property
+    def sorts(self) -> bool:
+        """Whether items are looked at before they wait."""
+        return self.key is not None or self.priority is not None
 
     def open(self, ledger: Ledger, keeps_drops: bool) -> FlowLedger:
         """The books of a new flow."""
         return FlowLedger(
             ledger,
             concurrency=self.concurrency,
-            ordered=self.ordered,
+            ordered=self.order == "input",
             max_pending=self.max_pending,
             max_reorder=self.max_reorder,
             overflow=self.overflow,
             keeps_drops=keeps_drops,
+            keyed=self.key is not None,
+            prioritised=self.priority is not None,
+            timeout=self.timeout,
+            deadline=self.deadline,
+            most=self.most,
+            bisects=self.bisect,
         )
 
 
-def check_on_failure(on_failure: Any) -> Any:
+def _one_or_more(name: str, value: Any) -> int:
+    return checks.count(name, value, least=1)
+
+
+def _above_zero(name: str, value: Any) -> float:
+    return checks.duration(name, value, above=True)
+
+
+def _order(name: str, value: Any) -> str:
+    return checks.one_of(name, value, ("completion", "input", "key"))
+
+
+def _overflow(name: str, value: Any) -> str:
+    return checks.one_of(name, value, checks.OVERFLOWS)
+
+
+def _on_failure(name: str, value: Any) -> Any:
     """``"raise"``, ``"skip"`` or an observer."""
-    if isinstance(on_failure, str):
-        return checks.one_of("on_failure", on_failure, ("raise", "skip"))
-    if not callable(getattr(on_failure, "on_next", None)):
+    if isinstance(value, str):
+        return checks.one_of(name, value, ("raise", "skip"))
+    if not callable(getattr(value, "on_next", None)):
         raise InvalidArgumentType(
-            f"on_failure must be 'raise', 'skip' or an observer, got {on_failure!r}"
+            f"{name} must be 'raise', 'skip' or an observer, got {value!r}"
         )
-    return on_failure
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {
+    "concurrency": _one_or_more,
+    "order": _order,
+    "key": checks.call,
+    "priority": checks.call,
+    "max_reorder": _one_or_more,
+    "max_pending": checks.count,
+    "timeout": _above_zero,
+    "deadline": _above_zero,
+    "overflow": _overflow,
+    "on_failure": _on_failure,
+    "bisect": checks.flag,
+    "queue_latest": checks.flag,
+}
+
+#: None says that the default is wanted
+_OPTIONAL = {
+    "concurrency",
+    "key",
+    "priority",
+    "max_reorder",
+    "max_pending",
+    "timeout",
+    "deadline",
+}

@@ -1,39 +1,29 @@
 """`WorkerPool`: the public face."""
 
 import asyncio
-
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import Executor
 from itertools import count
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable
 
 from rxpool import _checks as checks
-from rxpool._core.inlet import current_inlet, feeding
-from rxpool.backends import Backend, SchedulerBackend, ThreadBackend
-from rxpool.errors import InvalidArgumentType, PoolClosed
-from rxpool.outcomes import Outcome
+from rxpool.backends import Backend, ProcessKeywords, backend_for
+from rxpool.errors import InvalidArgumentType, NotPicklable
 from rxpool.pool._engine import Engine
-from rxpool.pool._flow import Flow
-from rxpool.pool._imap import Results, results
+from rxpool.pool._feed import Feed
+from rxpool.pool._imap import Results
 from rxpool.pool._ledger import FlowLedger
-from rxpool.pool._options import (
-    FlowOptions,
-    ImapKeywords,
-    MapKeywords,
-    OnFailure,
-    Order,
-    OutcomesKeywords,
-    check_on_failure,
-)
-from rxpool.pool._pull import pull
+from rxpool.pool._options import ImapKeywords
 from rxpool.pool._report import FlowReport, PoolReport, counts_of
 from rxpool.pool._shutdown import Shutdown, close_at_exit
+from rxpool.pool._streams import Streams
 from rxpool.pool._submit import Calls, PoolFuture
+from rxpool.tasks import Progress
 
-__all__ = ("WorkerPool",)
+__all__ = ("On", "WorkerPool")
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -42,7 +32,12 @@ _P = ParamSpec("_P")
 _numbers = count(1)
 
 
-class WorkerPool:
+On: TypeAlias = (
+    Literal["threads", "processes", "asyncio"] | Executor | abc.SchedulerBase | Backend
+)
+
+
+class WorkerPool(Streams):
     """Runs work in parallel, with bounds, and gives the results to streams.
 
     ::
@@ -55,11 +50,16 @@ class WorkerPool:
 
     Args:
         workers: How many tasks run at once; 1 or more.  By default the number of CPUs that
-            the process may use and, for threads, four more, at most 32.
-        on: Where tasks run: ``"threads"``, a reactivex scheduler (virtual time included),
-            or a backend object.
+            the process may use and, for threads and asyncio, some more.
+        on: Where tasks run: ``"threads"``, ``"processes"``, ``"asyncio"``, a
+            `concurrent.futures.Executor`, a reactivex scheduler (virtual time included), or
+            a backend object.
         max_pending: How many items of a flow may wait, unless the flow says otherwise.
-        name: For threads, messages and logs.
+        name: For threads, processes, messages and logs.
+        options: For processes: `initializer` and `initargs`, called in each one when it
+            starts; `max_tasks_per_worker` and `max_memory_per_worker` (bytes), after which a
+            process is replaced by a new one; `poison_after` (2): how many processes an item
+            may kill before it fails with `PoisonItem` instead of being tried again.
 
     Raises:
         InvalidArgument: If an argument is out of range.
@@ -69,9 +69,10 @@ class WorkerPool:
         self,
         workers: int | None = None,
         *,
-        on: Literal["threads"] | abc.SchedulerBase | Backend = "threads",
+        on: On = "threads",
         max_pending: int = 1024,
         name: str | None = None,
+        **options: Unpack[ProcessKeywords],
     ) -> None:
         if workers is not None:
             checks.count("workers", workers, least=1)
@@ -79,7 +80,7 @@ class WorkerPool:
         if name is not None and not isinstance(name, str):
             raise InvalidArgumentType(f"name must be a str, got {name!r}")
         self.name = name or f"rxpool-{next(_numbers)}"
-        backend = _backend(on, self.name)
+        backend = backend_for(on, self.name, options)
         self._engine = Engine(self.name, workers or backend.default_slots, backend)
         self._calls = Calls(
             self._engine, FlowLedger(self._engine.ledger, max_pending=max_pending)
@@ -96,6 +97,15 @@ class WorkerPool:
         """How many tasks run at once."""
         return self._engine.ledger.slots
 
+    def resize(self, workers: int) -> None:
+        """Run so many tasks at once from now on; what runs is not interrupted."""
+        self._engine.resize(checks.count("workers", workers, least=1))
+
+    @property
+    def progress(self) -> Observable[Progress[Any]]:
+        """What tasks tell with ``current_task().progress(fraction)``."""
+        return self._engine.progressed
+
     @property
     def faults(self) -> Observable[BaseException]:
         """Errors that belong to no item: those of subscribers, above all.
@@ -104,170 +114,8 @@ class WorkerPool:
         """
         return self._engine.faults
 
-    # -- streams ------------------------------------------------------------------------
-
-    @overload
-    def map(
-        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[MapKeywords]
-    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
-
-    @overload
-    def map(
-        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[MapKeywords]
-    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
-
-    @overload
-    def map(
-        self, fn: Callable[[_T], _R], **options: Unpack[MapKeywords]
-    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
-
-    def map(
-        self,
-        fn: Callable[[Any], Any],
-        *,
-        concurrency: int | None = None,
-        order: Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: OnFailure = "raise",
-        max_pending: int | None = None,
-        overflow: checks.OverflowPolicy = "block",
-    ) -> Callable[[Observable[Any]], Observable[Any]]:
-        """An operator: items in, results out, computed in parallel.
-
-        - **Emits** each result when it is there (``order="completion"``), or in the order of
-          the items (``"input"``), one at a time, on the thread that computed it or on one
-          that delivers already.
-        - **Completes** when the source has, and every accepted item is done.
-        - **Fails** when the source does, after the results of what was accepted; and, with
-          ``on_failure="raise"``, with the error of the first item that failed: at once in
-          completion order, when its turn comes in input order; the rest is cancelled.
-        - **Holds back** the source as `overflow` says once `max_pending` items are inside
-          that do not run, waiting to start or, done, for the subscriber.
-
-        Args:
-            fn: Called with each item.  What an ``async def`` returns is awaited; if it
-                returns an Observable, the items of that are results.  Whatever it raises,
-                SystemExit included, is the failure of its item; None is a result.
-            concurrency: The most tasks of this flow at once; by default as many as the pool
-                has workers.
-            order: ``"completion"`` or ``"input"``.
-            max_reorder: In input order, the most items that are started and not emitted;
-                8 times the concurrency by default.
-            on_failure: ``"raise"``; ``"skip"`` leaves failures out; an observer is given
-                them as `Failure`, those of dropped items included.
-            max_pending: The pool's by default; 0 means that an item is taken only when a
-                worker is free for it.
-            overflow: ``"block"``: the producer waits.  Where that is impossible, in virtual
-                time and on the thread of a running event loop, the stream ends with
-                `WouldBlock`; a worker of this pool runs waiting tasks instead.
-                ``"drop_oldest"``: the item that waited longest goes.  ``"drop_newest"``: the
-                arriving one goes.  ``"error"``: what was accepted comes out, then the
-                stream ends with `Overflow`.
-
-        A subscriber that raises gets nothing more: the flow is cancelled, and the exception
-        is on `faults` and in the log.
-
-        Raises:
-            InvalidArgument: At once, if an option is out of range.
-        """
-        options = self._options(fn, concurrency, order, max_reorder, max_pending, overflow)
-        return self._operator(options, check_on_failure(on_failure), False)
-
-    @overload
-    @overload
-    def outcomes(
-        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[OutcomesKeywords]
-    ) -> Callable[[Observable[_T]], Observable[Outcome[_T, list[_R]]]]: ...
-
-    @overload
-    def outcomes(
-        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[OutcomesKeywords]
-    ) -> Callable[[Observable[_T]], Observable[Outcome[_T, _R]]]: ...
-
-    @overload
-    def outcomes(
-        self, fn: Callable[[_T], _R], **options: Unpack[OutcomesKeywords]
-    ) -> Callable[[Observable[_T]], Observable[Outcome[_T, _R]]]: ...
-
-    def outcomes(
-        self,
-        fn: Callable[[Any], Any],
-        *,
-        concurrency: int | None = None,
-        order: Order = "completion",
-        max_reorder: int | None = None,
-        max_pending: int | None = None,
-        overflow: checks.OverflowPolicy = "block",
-    ) -> Callable[[Observable[Any]], Observable[Any]]:
-        """Like `map`, but emits how each accepted item ended, as `Success` or `Failure`.
-
-        No item's failure ends the stream.  Dropped and cancelled items have their outcomes
-        too; those of dropped ones come as they happen, also in input order.  The results of
-        an Observable are one `Success` with the list of them.
-        """
-        options = self._options(fn, concurrency, order, max_reorder, max_pending, overflow)
-        return self._operator(options, "skip", True)
-
-    def pull(self, items: Iterable[_T] | AsyncIterable[_T]) -> Observable[_T]:
-        """A source that reads on only while the flow that it feeds has room.
-
-        Back-pressure end to end, where nothing may block included: in virtual time and on
-        an event loop it reads on when there is room again.  Elsewhere the subscribing
-        thread reads, and waits while there is none.  Operators may be in between.
-        """
-        if not isinstance(items, (Iterable, AsyncIterable)):
-            raise InvalidArgumentType(f"items must be iterable, got {items!r}")
-        return pull(self._engine, items)
-
-    def _options(
-        self,
-        fn: Any,
-        concurrency: Any,
-        order: Any,
-        max_reorder: Any,
-        max_pending: Any,
-        overflow: Any,
-    ) -> FlowOptions:
-        pending = self._max_pending if max_pending is None else max_pending
-        return FlowOptions.check(fn, concurrency, order, max_reorder, pending, overflow)
-
-    def _operator(
-        self, options: FlowOptions, on_failure: Any, outcomes: bool
-    ) -> Callable[[Observable[Any]], Observable[Any]]:
-        engine = self._engine
-        keeps_drops = outcomes or not isinstance(on_failure, str)
-
-        def operator(source: Observable[Any]) -> Observable[Any]:
-            def subscribe(
-                observer: abc.ObserverBase[Any], default: abc.SchedulerBase | None = None
-            ) -> abc.DisposableBase:
-                ledger = options.open(engine.ledger, keeps_drops)
-                inlet = current_inlet()
-                name = f"{self.name}.{'outcomes' if outcomes else 'map'}"
-                flow = Flow(
-                    engine, options.fn, ledger, observer, on_failure, outcomes, name, inlet
-                )
-                try:
-                    engine.open(flow)
-                except PoolClosed as error:
-                    observer.on_error(error)
-                    return Disposable()
-                with feeding(flow, flow):
-                    flow.upstream.disposable = source.subscribe(
-                        flow.on_next,
-                        flow.on_error,
-                        flow.on_completed,
-                        scheduler=default or engine.backend.scheduler,
-                    )
-                return Disposable(flow.dispose)
-
-            return Observable(subscribe)
-
-        return operator
-
     # -- iterables and calls --------------------------------------------------------------
 
-    @overload
     @overload
     def imap(
         self,
@@ -290,15 +138,7 @@ class WorkerPool:
     ) -> Results[_R]: ...
 
     def imap(
-        self,
-        fn: Callable[[Any], Any],
-        items: Iterable[Any],
-        *,
-        concurrency: int | None = None,
-        order: Order = "completion",
-        max_reorder: int | None = None,
-        on_failure: OnFailure = "raise",
-        max_pending: int | None = None,
+        self, fn: Callable[[Any], Any], items: Iterable[Any], **options: Any
     ) -> Results[Any]:
         """The same as `map` without streams: an iterator of results.
 
@@ -306,13 +146,11 @@ class WorkerPool:
         only as far ahead as `max_pending` and the workers allow.  Leaving the loop cancels
         the rest.
         """
-        options = self._options(fn, concurrency, order, max_reorder, max_pending, "block")
+        chosen = self._checked("imap", ImapKeywords, fn, options)
         if not isinstance(items, Iterable):
             raise InvalidArgumentType(f"items must be iterable, got {items!r}")
-        ledger = options.open(self._engine.ledger, False)
-        return results(self._engine, options.fn, ledger, items, check_on_failure(on_failure))
+        return Results(Feed(self._engine, chosen, items))
 
-    @overload
     @overload
     def submit(
         self, fn: Callable[_P, abc.ObservableBase[_R]], /, *args: _P.args, **kwargs: _P.kwargs
@@ -384,6 +222,11 @@ class WorkerPool:
         """
         self._shutdown.terminate()
 
+    def __reduce__(self) -> NoReturn:
+        raise NotPicklable(
+            f"pool {self.name!r} cannot be sent to another process; open one there"
+        )
+
     def __enter__(self) -> Self:
         return self
 
@@ -409,18 +252,3 @@ class WorkerPool:
     ) -> None:
         end: Callable[[], object] = self.close if error is None else self.terminate
         await asyncio.to_thread(end)
-
-
-def _backend(on: Any, name: str) -> Backend:
-    if on == "threads":
-        return ThreadBackend(name)
-    if isinstance(on, abc.SchedulerBase):
-        return SchedulerBackend(on)
-    if not isinstance(on, (str, type)) and all(
-        callable(getattr(on, method, None)) for method in ("bind", "start", "stop")
-    ):
-        return on  # type: ignore[no-any-return]
-    raise InvalidArgumentType(
-        f"on must be 'threads', a reactivex scheduler or a backend object, got {on!r}"
-    )
-

@@ -14,7 +14,7 @@ from rxpool._core.inlet import Node
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import FULL, STARTED, FlowLedger, Task, Withdrawn
 
-__all__ = ("Calls", "PoolFuture")
+__all__ = ("Calls", "PoolFuture", "apply")
 
 _R = TypeVar("_R")
 
@@ -76,7 +76,7 @@ class Calls:
         self.fn: Any = self._call
         self.swift: Callable[[Task], bool] | None = None
         self.sources: list[Node] = []
-        self._engine = engine
+        self.engine = self._engine = engine
         self._opened = False
         ledger.binding = self
         ledger.divisible = False  # a call can be cancelled until its worker takes it
@@ -86,6 +86,10 @@ class Calls:
         if not future.set_running_or_notify_cancel():
             raise Withdrawn("the future was cancelled")
         return function(*args, **kwargs)
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """See `Binding`."""
+        return task.item[0]  # type: ignore[no-any-return]
 
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """See `Binding`."""

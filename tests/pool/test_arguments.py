@@ -48,7 +48,7 @@ def out_of_range(name, *values):
         *wrong_type("max_pending", *NOT_A_NUMBER, None),
         *out_of_range("max_pending", -1),
         *wrong_type("name", 5, b"pool", ["p"]),
-        *wrong_type("on", "thread", "processes", None, 5, object, ThreadBackend),
+        *wrong_type("on", "thread", "process", None, 5, object, ThreadBackend),
     ],
 )
 def test_the_pool(error, name, value):

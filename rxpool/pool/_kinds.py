@@ -1,0 +1,116 @@
+"""Flows of another kind: batches as items, and only the newest item."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import copy_context
+from inspect import isawaitable
+from typing import Any
+
+from reactivex import abc
+
+from rxpool.errors import BatchSizeError, InvalidItem
+from rxpool.outcomes import Failure
+from rxpool.pool._flow import Flow
+from rxpool.pool._ledger import STARTED, Task
+from rxpool.pool._outflow import outcome_of
+
+__all__ = ("BatchFlow", "OfBatches", "SwitchFlow")
+
+
+class OfBatches:
+    """A user's function of a batch, that has to return as many results."""
+
+    def __init__(self, fn: Callable[[Any], Any]) -> None:
+        self.fn = self.__wrapped__ = fn
+
+    def __call__(self, batch: Any) -> Any:
+        """The list of results, or an awaitable of it."""
+        results = self.fn(batch)
+        if isawaitable(results):
+            return self._later(results, batch)
+        return self._check(results, batch)
+
+    async def _later(self, results: Awaitable[Any], batch: Any) -> list[Any]:
+        return self._check(await results, batch)
+
+    def _check(self, results: Any, batch: Any) -> list[Any]:
+        if isinstance(results, (abc.ObservableBase, str, bytes)):
+            raise BatchSizeError(f"a function of batches must return a list, got {results!r}")
+        try:
+            given = list(results)
+        except TypeError:
+            raise BatchSizeError(
+                f"a function of batches must return a list, got {results!r}"
+            ) from None
+        if len(given) != len(batch):
+            raise BatchSizeError(f"got {len(given)} results for a batch of {len(batch)}")
+        return given
+
+
+class BatchFlow(Flow):
+    """Batches in, the results of their items out.
+
+    A task is one batch; the books of a flow that bisects halve those that fail.
+    """
+
+    __slots__ = ()
+
+    def on_next(self, item: Any) -> None:
+        """Take a batch."""
+        if isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
+            super().on_next(item)
+        else:
+            error = InvalidItem(f"map_batches takes lists, got {item!r}")
+            self._refuse(Task(self.ledger, item, self._now()), error)
+
+    def _give(self, entry: Task) -> None:
+        refused = isinstance(entry.error, InvalidItem) and not entry.attempts
+        items: Sequence[Any] = [entry.item] if refused else entry.item
+        if entry.error is not None:
+            results: list[Any] = [entry.error] * len(items)
+        else:
+            results = entry.value
+        for item, result in zip(items, results, strict=True):
+            if self._over:
+                return
+            if not isinstance(result, BaseException):
+                self._on_next(result)
+                continue
+            record = outcome_of(entry, self._now())
+            self._failed(
+                result, Failure(item, result, record.attempts, record.waited, record.took)
+            )
+
+
+class SwitchFlow(Flow):
+    """A new item cancels the one before it."""
+
+    __slots__ = ("_newest",)
+
+    def on_next(self, item: Any) -> None:
+        """Cancel what waits or runs, and take *item*."""
+        engine, ledger = self._engine, self.ledger
+        task = Task(ledger, item, self._now())
+        context = copy_context()
+        if len(context):
+            task.context = context
+        with engine.lock:
+            if self._over or ledger.ended:
+                return
+            reason = f"{self.name}: a newer item came"
+            gone = engine.ledger.cancel_running(ledger, reason, False, self._now())
+            ledger.cut_off = None
+            engine.ledger.cancel_waiting(ledger, reason, False)
+            engine.ledger.discard_done(ledger)
+            self._newest = task
+            verdict = engine.ledger.accept(ledger, task)
+            chores = engine.chores()
+        engine.cut_off(gone)
+        if verdict == STARTED:
+            engine.start((task,))
+        engine.carry_out(chores)
+        if ledger.deadline is not None:
+            engine.watch(ledger)
+
+    def _give(self, entry: Task) -> None:
+        if entry is self._newest:
+            super()._give(entry)
