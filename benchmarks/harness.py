@@ -7,9 +7,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
+from importlib.util import find_spec
 from statistics import median
 
-__all__ = ("Case", "describe_machine", "table")
+__all__ = ("Case", "describe_machine", "failures", "installed", "table")
+
+#: the rows that could not be measured
+failures: list[str] = []
+
+_missing: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,17 @@ class Case:
     items: int
     run: Callable[[int], float]
     target: str = ""
+    needs: str = ""  #: a package; without it the row is left out
+
+
+def installed(package: str) -> bool:
+    """Whether *package* is there; says so, once, if not."""
+    if not package or find_spec(package) is not None:
+        return True
+    if package not in _missing:
+        _missing.add(package)
+        print(f"{package} is not installed: its rows are left out")
+    return False
 
 
 def describe_machine() -> str:
@@ -37,13 +54,22 @@ def table(title: str, cases: list[Case], rounds: int, quick: bool) -> None:
 
     The first case is the base.  Rounds are interleaved, so that a machine that changes its
     speed changes all cases alike; the ratio is the median of the ratios within each round.
+    A case that raises is a row that says so; the others go on.
     """
+    cases = [case for case in cases if installed(case.needs)]
     micros: dict[str, list[float]] = {case.name: [] for case in cases}
+    failed: dict[str, str] = {}
     for _ in range(1 if quick else rounds):
         for case in cases:
+            if case.name in failed:
+                continue
             items = max(1, case.items // (50 if quick else 1))
             gc.collect()
-            micros[case.name].append(case.run(items) / items * 1e6)
+            try:
+                micros[case.name].append(case.run(items) / items * 1e6)
+            except Exception as error:
+                failed[case.name] = f"{type(error).__name__}: {error}"[:80]
+                failures.append(f"{title}: {case.name}: {failed[case.name]}")
             print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     base = micros[cases[0].name]
@@ -52,8 +78,11 @@ def table(title: str, cases: list[Case], rounds: int, quick: bool) -> None:
     print(f"| {'case':<{width}} |   items | min µs | median µs | ratio | target |")
     print(f"| {'-' * width} | ------: | -----: | --------: | ----: | ------ |")
     for case in cases:
+        if case.name in failed:
+            print(f"| {case.name:<{width}} | {case.items:>7,} | | | | {failed[case.name]} |")
+            continue
         values = micros[case.name]
-        ratio = median(value / first for value, first in zip(values, base, strict=True))
+        ratio = median(value / first for value, first in zip(values, base, strict=False))
         print(
             f"| {case.name:<{width}} | {case.items:>7,} | {min(values):6.2f} "
             f"| {median(values):9.2f} | {ratio:5.2f} | {case.target} |"

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from multiprocessing.pool import ThreadPool
 from queue import SimpleQueue
-from statistics import median
 from threading import Event, Thread
 from typing import Any
 
@@ -184,36 +183,6 @@ def cases(work: Work, workers: int, items: int, targets: dict[str, str]) -> list
     ]
 
 
-def latency(quick: bool) -> None:
-    """One call at a time to an idle pool."""
-    calls = 100 if quick else 2000
-    figures: dict[str, list[float]] = {}
-    with ThreadPoolExecutor(2) as executor, WorkerPool(2) as pool:
-        for name, submit in (("ThreadPoolExecutor", executor.submit), ("rxpool", pool.submit)):
-            submit(increment, 1).result()
-            figures[name] = []
-        for _ in range(calls):
-            for name, submit in (
-                ("ThreadPoolExecutor", executor.submit),
-                ("rxpool", pool.submit),
-            ):
-                time.sleep(0.0005)
-                began = time.perf_counter()
-                submit(increment, 1).result()
-                figures[name].append((time.perf_counter() - began) * 1e6)
-    print(f"\n### One call to an idle pool, submit().result(), {calls} calls\n")
-    print("| | p50 µs | p99 µs | ratio of p50 | target |")
-    print("| - | -----: | -----: | -----------: | ------ |")
-    base = median(figures["ThreadPoolExecutor"])
-    for name, values in figures.items():
-        p99 = sorted(values)[int(len(values) * 0.99)]
-        target = "≤ 1.5" if name == "rxpool" else ""
-        print(
-            f"| {name} | {median(values):.1f} | {p99:.1f} "
-            f"| {median(values) / base:.2f} | {target} |"
-        )
-
-
 def memory(quick: bool) -> None:
     """What a million items leave behind, with a subscriber that is slow at times."""
     items = 20_000 if quick else 1_000_000
@@ -239,7 +208,6 @@ def resident() -> float:
 def main(rounds: int, quick: bool) -> None:
     """Print the tables."""
     memory(quick)
-    latency(quick)
     table(
         "Threads, x + 1 on 4 workers (base: ThreadPoolExecutor.map)",
         cases(
