@@ -57,8 +57,8 @@ class Runner(Protocol):
     ) -> None:
         """Jobs of a slot ended with a value or an error; *rest* run there next.
 
-        If none do, *go_on* is given another one.  Then results are delivered, which takes
-        as long as subscribers like.
+        *go_on* is given another one for the slot, or None.  Then results are delivered, which
+        takes as long as subscribers like.
         """
 
     def part(self, task: Any, value: Any) -> None:

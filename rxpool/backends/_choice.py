@@ -32,7 +32,7 @@ def backend_for(on: Any, name: str, options: Mapping[str, Any]) -> Backend:
             raise InvalidArgumentType(f"WorkerPool() has no option {option!r}")
     if on == "processes":
         # Imported where it is used: most programs have no processes.
-        from rxpool.backends._processes import ProcessBackend
+        from rxpool.backends.processes import ProcessBackend
 
         return ProcessBackend(name, **_checked(options))
     if options:

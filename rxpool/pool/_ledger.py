@@ -292,14 +292,21 @@ class Ledger:
         return lot
 
     def give_back(self, lot: Sequence[Task]) -> None:
-        """Allotted tasks that were not run wait again, before all others."""
+        """Tasks of a lot that were not begun wait again, before all others."""
         for task in reversed(lot):
             flow = task.flow
-            if task in flow.tasks:
-                flow.tasks.remove(task)
+            if task not in flow.tasks:
+                continue
+            flow.tasks.remove(task)
+            if task.running:
+                flow.running -= 1
+                task.running = False
+                task.attempts -= 1
+                self.release(task)
+            else:
                 flow.allotted -= 1
-                flow.waiting.appendleft(task)
-                self.enlist(flow)
+            flow.waiting.appendleft(task)
+            self.enlist(flow)
 
     def promote(self, lot: Sequence[Task], slot: bool) -> bool:
         """The first task of *lot* that is not settled is the one that runs now."""

@@ -57,12 +57,12 @@ class Lots(Following):
         self,
         results: Sequence[Result],
         rest: Sequence[Task],
-        go_on: Callable[[Task], object],
+        go_on: Callable[[Task | None], object],
     ) -> None:
         """The first tasks of a lot ended, *rest* follow in the same slot.
 
-        If none does, *go_on* is given another task for the slot, if there is one; then the
-        results are delivered.
+        If none does, *go_on* is given another task for the slot, or None; then the results
+        are delivered.
         """
         head = results[0][0]
         binding = head.flow.binding
@@ -96,8 +96,7 @@ class Lots(Following):
                         following.slot = True
                 entry = binding.claim()
                 chores = self.chores()
-            if following is not None:
-                go_on(following)
+            go_on(following)
             self.carry_out(chores)
             while entry is not None:
                 binding.send(entry)

@@ -94,7 +94,8 @@ class Calls:
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """See `Binding`."""
         function, args, kwargs, future = task.item
-        if not future.set_running_or_notify_cancel():
+        # It may be running already: its first worker ended before it began.
+        if not future.running() and not future.set_running_or_notify_cancel():
             raise Withdrawn("the future was cancelled")
         return apply, (function, args, kwargs)
 

@@ -1,0 +1,464 @@
+"""`Link`: the parent's side of one worker process."""
+
+import pickle
+import select
+import struct
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from itertools import count
+from multiprocessing.connection import Connection
+from typing import Any, Final, TypeAlias
+
+from rxpool.backends._base import SEVERAL, Runner
+from rxpool.backends.processes._logs import take_in
+from rxpool.backends.processes._memory import (
+    FREED_OUT,
+    JOURNAL_FIRST,
+    JOURNAL_USED,
+    LIMIT,
+    NEVER,
+    RESUME,
+    RUNNING,
+    STARTED,
+    Block,
+    Lane,
+)
+from rxpool.backends.processes._messages import (
+    BYE,
+    EXIT,
+    FAILED,
+    LOG,
+    PART,
+    PROGRESS,
+    READY,
+    RESULTS,
+    SEVERAL_PARTS,
+    SKIPPED,
+)
+from rxpool.backends.processes._pace import Pace
+from rxpool.backends.processes._wire import decode, decode_error, dumps, encode, spans_of
+from rxpool.backends.processes._worker import RECORD
+from rxpool.errors import NotPicklable
+
+__all__ = ("Link", "LinkDead", "Note", "Result")
+
+_FUNCTIONS: Final = 64  #: of so many a worker keeps its copies
+_PIPE: Final = 32 * 1024  #: bytes that a busy worker's connection surely takes
+
+_NONE: Final[Any] = object()
+
+#: a task with its value or error
+Result: TypeAlias = tuple[Any, Any, BaseException | None]
+
+_numbers = count()
+
+
+class Note:
+    """What is remembered of a flow: its pace, and its function, pickled once."""
+
+    __slots__ = ("function", "number", "pace", "wire")
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self.function = function
+        self.number = next(_numbers)
+        self.pace = Pace()
+        self.wire: Any = None
+
+    def pickled(self) -> Any:
+        """The function as part of a message."""
+        if self.wire is None:
+            self.wire = "p", dumps(self.function, "the function")
+        return self.wire
+
+
+class LinkDead(Exception):
+    """The worker that was to be given a task has ended."""
+
+
+class _Parcel:
+    """Tasks, packed for a worker; those that cannot be are `refused`."""
+
+    def __init__(
+        self, note: Note, lane: Lane, lot: Sequence[Any], argument: Any = _NONE
+    ) -> None:
+        self.tasks: list[Any] = []
+        self.refused: list[Result] = []
+        self._note = note
+        self._lane = lane
+        self._mark = lane.mark()
+        self._wires: list[Any] = []
+        self._taught = False
+        for task in lot:
+            item = task.item if argument is _NONE else argument
+            argument = _NONE
+            try:
+                self._wires.append(encode(item, lane, "the item"))
+                self.tasks.append(task)
+            except Exception as error:
+                self.refused.append((task, None, error))
+
+    def seal(self, known: OrderedDict[int, None]) -> bytes:
+        """The message; *known* are the functions that the worker has."""
+        number, wire, forget = self._note.number, None, None
+        if number in known:
+            known.move_to_end(number)
+        else:
+            wire = self._note.pickled()
+            self._taught = True
+            known[number] = None
+            if len(known) > _FUNCTIONS:
+                forget = known.popitem(last=False)[0]
+        body = pickle.dumps((number, wire, forget, self._wires), 5)
+        self._note.pace.weighed(len(self.tasks), len(body))
+        return body
+
+    def open_again(self, known: OrderedDict[int, None]) -> None:
+        """The message is not sent after all."""
+        self._lane.take_back(self._mark)
+        if self._taught:
+            del known[self._note.number]
+
+
+class Link:
+    """Sends items to one process and takes in what comes back, until it ends.
+
+    The items at the worker are numbered; ``out`` has their tasks, beginning with number
+    ``first``, and None for those that were taken back.  ``lock`` guards these two; they are
+    changed by the thread that serves the link, and by whoever gives an idle worker a task.
+    """
+
+    def __init__(
+        self, runner: Runner, conn: Connection, block: Block, now: Callable[[], float]
+    ) -> None:
+        self.lock = threading.Lock()
+        self.out: deque[Any] = deque()
+        self.first = 0
+        self.dead = False  # nothing can be sent any more
+        self.leaving = False  # the worker is about to end by itself
+        self.verdict: tuple[Any, BaseException] | None = None
+        self._runner = runner
+        self._conn = conn
+        self._now = now
+        self._block = block
+        self._numbers = block.numbers
+        self._note: Note | None = None
+        self._functions: OrderedDict[int, None] = OrderedDict()
+        self._seen = -1.0  # what ran at the last look
+        self._poll = _poller(conn)
+
+    # -- to the worker ------------------------------------------------------------------
+
+    def give(self, task: Any) -> list[Result]:
+        """Have an idle worker run *task*, and others of its flow behind it.
+
+        Answers those that cannot be sent, with their errors; `cancelled` tasks are left out.
+
+        Raises:
+            LinkDead: If the worker has ended; *task* is still the caller's.
+        """
+        try:
+            job = self._runner.begin(task)
+            if job is None:
+                return []
+            flow = task.flow
+            note = flow.note
+            if note is None or note.function is not job[0]:
+                note = flow.note = Note(job[0])
+            note.pickled()
+        except Exception as error:
+            return [(task, None, error)]
+        chunk = note.pace.chunk()
+        behind = self._runner.allot(task, chunk - 1) if chunk > 1 else []
+        parcel = _Parcel(note, self._block.items, [task, *behind], job[1])
+        if not parcel.tasks:
+            return parcel.refused
+        self._note = note
+        body = parcel.seal(self._functions)
+        with self.lock:
+            first = self.first + len(self.out)
+            if not self.dead:
+                self.out.extend(parcel.tasks)
+                for each in parcel.tasks:
+                    each.note = self
+        if self.dead and task.note is not self:
+            self._runner.give_back(behind)
+            raise LinkDead
+        self._runner.started(parcel.tasks[0], self._now())
+        self._post(first, body)
+        return parcel.refused
+
+    def _give_more(self, note: Note, lot: Sequence[Any]) -> list[Result]:
+        """Have a busy worker run *lot* too; answers those that cannot be sent."""
+        parcel = _Parcel(note, self._block.items, lot)
+        if not parcel.tasks:
+            return parcel.refused
+        body = parcel.seal(self._functions)
+        if len(body) > _PIPE:
+            # A busy worker does not read: what its connection does not take would block.
+            parcel.open_again(self._functions)
+            self._runner.give_back(parcel.tasks)
+            return parcel.refused
+        with self.lock:
+            first = self.first + len(self.out)
+            self.out.extend(parcel.tasks)
+        for task in parcel.tasks:
+            task.note = self
+        self._post(first, body)
+        return parcel.refused
+
+    def _post(self, first: int, body: bytes) -> None:
+        try:
+            self._conn.send_bytes(struct.pack("<Q", first) + body)
+        except (OSError, ValueError):
+            pass  # it has died: whoever serves the link finds the tasks in `out`
+
+    def await_ready(self) -> BaseException | None:
+        """Wait until the worker has started; the error of its initializer, if that raised."""
+        while True:
+            message = pickle.loads(self._conn.recv_bytes())
+            if message[0] == READY:
+                return None
+            if message[0] == FAILED:
+                return decode_error(message[1])
+            self._take_in(message, lambda _: None)
+
+    @property
+    def short(self) -> bool:
+        """Whether the items at the worker are known to be short."""
+        return self._note is not None and self._note.pace.short
+
+    def remains(self) -> tuple[Any, list[Any]]:
+        """The worker has ended: the task it was running, and those it had not begun."""
+        with self.lock:
+            running = self.running()
+            if running is not None:
+                running.started = self._numbers[STARTED]
+            begun = int(self._numbers[RUNNING]) - self.first + 1
+            unbegun = [task for task in list(self.out)[max(0, begun) :] if task is not None]
+            # Given to a worker that had not begun with them.
+            self.first += len(self.out)
+            self.out.clear()
+        return running, unbegun
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._conn.close()
+
+    def farewell(self) -> None:
+        """Tell an idle worker to end."""
+        self.leaving = True
+        try:
+            self._conn.send_bytes(EXIT)
+        except (OSError, ValueError):
+            pass  # it has ended
+
+    # -- from the worker ----------------------------------------------------------------
+
+    def serve(self, go_on: Callable[[Any], None], mine: Callable[[], bool]) -> bool:
+        """Take in what comes, until the worker ends; False if another thread serves now."""
+        while True:
+            if not self._poll(self._patience()):
+                self._look(go_on)
+            else:
+                try:
+                    data = self._conn.recv_bytes()
+                except (EOFError, OSError):
+                    return True
+                self._take_in(pickle.loads(data), go_on)
+            if not mine():
+                return False
+
+    def _patience(self) -> float | None:
+        """Seconds until the worker is to be looked at; None: not before it says something."""
+        if len(self.out) <= 1 or self._note is None:
+            self._seen = -1.0
+            return None
+        return self._note.pace.patience
+
+    def _take_in(self, message: tuple[Any, ...], go_on: Callable[[Any], None]) -> None:
+        kind = message[0]
+        if kind == RESULTS:
+            _, first, wires, begun, ends = message
+            self._results(int(first), wires, begun, ends, go_on, True)
+        elif kind == SKIPPED:
+            self._skipped(message[2], go_on)
+        elif kind == PART:
+            task = self._task(message[1])
+            if task is not None:
+                try:
+                    value = decode(message[2])
+                except Exception as error:
+                    self._runner.fault("a result of an Observable", error)
+                else:
+                    self._runner.part(task, value)
+        elif kind == PROGRESS:
+            task = self._task(message[1])
+            if task is not None:
+                self._runner.progress(task, message[2])
+        elif kind == LOG:
+            try:
+                take_in(message[1])
+            except Exception as error:
+                self._runner.fault("a log record of a worker", error)
+        elif kind == BYE:
+            self.leaving = True
+
+    def _results(
+        self,
+        first: int,
+        wires: Sequence[Any],
+        begun: float,
+        ends: Sequence[float],
+        go_on: Callable[[Any], None],
+        topped_up: bool,
+    ) -> None:
+        known = self.first - first  # so many were found in the journal before
+        if known >= len(wires):
+            return
+        with self.lock:
+            tasks = [self.out.popleft() for _ in range(len(wires) - known)]
+            self.first += len(tasks)
+            left = len(self.out)
+        note = self._note
+        results: list[Result] = []
+        bad: list[Result] = []
+        if known:
+            begun = ends[known - 1]
+            wires, ends = wires[known:], ends[known:]
+        if note is not None:
+            note.pace.ran(len(tasks), ends[-1] - begun)
+            if topped_up and left and not self.leaving and (last := self.out[-1]) is not None:
+                more = note.pace.more(left)
+                if more and (lot := self._runner.allot(last, more)):
+                    bad = self._give_more(note, lot)
+        for task, wire, ended in zip(tasks, wires, ends, strict=True):
+            if task is not None:
+                task.started = begun
+                task.took = ended - begun
+                if type(wire) is not tuple:
+                    results.append((task, wire, None))
+                else:
+                    results.append((task, *self._unpack(wire)))
+            begun = ended
+        results += bad
+        if results:
+            self._runner.finish(results, [task for task in self.out if task], go_on)
+        elif not left:
+            go_on(None)  # they had been taken back
+
+    def _unpack(self, wire: Any) -> tuple[Any, BaseException | None]:
+        """The value or the error that a message part stands for."""
+        if wire == SEVERAL_PARTS:
+            return SEVERAL, None
+        error = decode_error(wire)
+        if error is not None:
+            return None, error
+        try:
+            return decode(wire, self._block.results), None
+        except BaseException as reason:
+            failure = NotPicklable(f"the result cannot be unpickled here: {reason!r}")
+            failure.__cause__ = reason
+            return None, failure
+        finally:
+            for span in spans_of(wire):
+                self._numbers[FREED_OUT] = span[2]
+
+    def _skipped(self, items: int, go_on: Callable[[Any], None]) -> None:
+        """The worker left out what it was not to run."""
+        with self.lock:
+            tasks = [self.out.popleft() for _ in range(items)]
+            self.first += items
+            left = bool(self.out)
+        unwanted = [task for task in tasks if task is not None]
+        if unwanted:
+            self._runner.give_back(unwanted)
+        if not left:
+            go_on(None)
+
+    def _task(self, item: int) -> Any:
+        index = item - self.first
+        return self.out[index] if 0 <= index < len(self.out) else None
+
+    # -- looking at the worker --------------------------------------------------------------
+
+    def running(self) -> Any:
+        """The task that the worker runs; the lock is held."""
+        return self._task(int(self._numbers[RUNNING]))
+
+    def running_since(self) -> tuple[Any, float]:
+        """That task, and when it began."""
+        with self.lock:
+            return self.running(), self._numbers[STARTED]
+
+    def stop_before_next(self) -> bool:
+        """Have the worker leave out all that it has not begun; False if that is so already.
+
+        The lock is held.
+        """
+        numbers = self._numbers
+        if numbers[LIMIT] != NEVER and self.first < numbers[RESUME]:
+            return False
+        numbers[LIMIT] = NEVER
+        numbers[RESUME] = self.first + len(self.out)
+        numbers[LIMIT] = max(numbers[RUNNING] + 1, self.first)
+        return True
+
+    def _look(self, go_on: Callable[[Any], None]) -> None:
+        """The worker has been busy for a while: let no other item wait for that one.
+
+        Results from before it come from the journal.  Items behind it are given back, in two
+        steps: first the limit is set; at the next look, when that has surely been seen by
+        a worker that is about to begin an item, it shows whether one was begun.
+        """
+        numbers = self._numbers
+        running = numbers[RUNNING]
+        if running != self._seen:
+            self._seen = running
+            return
+        if running > self.first:
+            self.harvest(go_on)
+        with self.lock:
+            if self.stop_before_next():
+                return
+            limit = numbers[LIMIT]
+            if numbers[RUNNING] >= limit:
+                return
+            taken: list[Any] = []
+            for index in range(max(0, int(limit) - self.first), len(self.out)):
+                if self.out[index] is not None:
+                    taken.append(self.out[index])
+                    self.out[index] = None
+        if taken:
+            self._runner.give_back(taken)
+
+    def harvest(self, go_on: Callable[[Any], None]) -> None:
+        """Take results from the journal that the worker could not send yet, or ever."""
+        numbers = self._numbers
+        running = numbers[RUNNING]
+        used, first = int(numbers[JOURNAL_USED]), int(numbers[JOURNAL_FIRST])
+        journal = bytes(self._block.journal[:used])
+        if numbers[RUNNING] != running:
+            return  # the worker goes on, and may be writing there
+        wires: list[Any] = []
+        ends: list[float] = []
+        begun: float | None = None
+        position = 0
+        while position + RECORD.size <= used:
+            length, start, ended = RECORD.unpack_from(journal, position)
+            position += RECORD.size
+            wires.append(pickle.loads(journal[position : position + length]))
+            ends.append(ended)
+            begun = start if begun is None else begun
+            position += length
+        if wires and begun is not None:
+            self._results(first, wires, begun, ends, go_on, False)
+
+
+def _poller(conn: Connection) -> Callable[[float | None], Any]:
+    """Waits so many seconds for something to read."""
+    if not hasattr(select, "poll"):
+        return lambda seconds: conn.poll(seconds)
+    poll = select.poll()
+    poll.register(conn.fileno(), select.POLLIN)
+    return lambda seconds: poll.poll(None if seconds is None else seconds * 1000)

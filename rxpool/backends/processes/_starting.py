@@ -1,0 +1,61 @@
+"""How worker processes are started."""
+
+import multiprocessing
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, Final
+
+from rxpool.backends.processes._memory import Block
+from rxpool.backends.processes._messages import Settings
+from rxpool.backends.processes._worker import main
+
+__all__ = ("start_worker",)
+
+_PRELOAD: Final = "rxpool.backends.processes._preloaded"
+
+
+def _context() -> BaseContext:
+    """A fork server where there is one: never a fork of a process with threads."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    server: Any = getattr(forkserver, "_forkserver", None)
+    modules = list(getattr(server, "_preload_modules", ["__main__"]))
+    if _PRELOAD not in modules:
+        # Has no effect on a server that runs already; workers start more slowly then.
+        forkserver.set_forkserver_preload([*modules, _PRELOAD])
+    return multiprocessing.get_context("forkserver")
+
+
+def start_worker(settings: Settings, block: Block) -> tuple[BaseProcess, Connection]:
+    """A new process and the connection to it."""
+    context: Any = _context()
+    ours, theirs = context.Pipe()
+    process = context.Process(target=main, args=(theirs, block, settings), name=settings.name)
+    try:
+        with _no_interrupts():
+            process.start()
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours
+
+
+@contextmanager
+def _no_interrupts() -> Generator[None, None, None]:
+    """Ctrl-C does not reach the fork server while it is not ready; see `_preloaded`."""
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
