@@ -77,11 +77,10 @@ def current_task() -> CurrentTask:
     Outside of any task it answers one that is never cancelled and tells nobody, so that
     functions can be called, and tested, without a pool.
     """
-    handle = held.get()
-    if handle is not None:
-        return CurrentTask(handle)
     for finder in _finders:
         found = finder()
         if found is not None:
             return CurrentTask(found)
-    return _NOBODY
+    # Last, as what is started from a coroutine has its variables, work of other pools too.
+    handle = held.get()
+    return _NOBODY if handle is None else CurrentTask(handle)

@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, TypeAlias
 
 from reactivex import abc
 
+from rxpool.tasks import Handle
 from rxpool.timing import Clock
 
 __all__ = ("SEVERAL", "Backend", "Done", "Job", "LocalBackend", "Runner", "cpus")
@@ -69,6 +70,27 @@ class Runner(Protocol):
 
     def fault(self, where: str, error: BaseException) -> None:
         """Publish an error that belongs to no job."""
+
+    def function(self, task: Any) -> Callable[..., Any]:
+        """The user's function that a job calls, be it through others."""
+        ...
+
+    def stack(self) -> list[Any]:
+        """The jobs that this thread is busy with, innermost last.
+
+        A backend puts a job there while a piece of it runs on this thread.
+        """
+        ...
+
+    def handle(self, task: Any) -> Handle:
+        """What `current_task` needs of a job."""
+        ...
+
+    def lend(self, task: Any) -> None:
+        """Give up the slot of a job that waits for others; calls `Backend.lend`."""
+
+    def lost(self, reason: str) -> None:
+        """No job will ever run any more: everything is cancelled, the pool is closed."""
 
 
 #: Takes the value or the error of work that did not end at once.

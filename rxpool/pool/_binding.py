@@ -1,13 +1,13 @@
 """What takes the results of a flow, and what this thread is busy with."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 from rxpool.pool._ledger import FlowLedger, Task
-from rxpool.tasks import find_with
+from rxpool.tasks import find_with, held
 
-__all__ = ("NO_VALUE", "Binding", "Here", "TaskHandle", "here")
+__all__ = ("NO_VALUE", "Binding", "Here", "TaskHandle", "busy_here", "here")
 
 NO_VALUE: Final[Any] = object()  #: the value of a task whose results went out one by one
 
@@ -67,18 +67,30 @@ here = Here()
 class TaskHandle:
     """See `rxpool.tasks.Handle`."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("task",)
 
     def __init__(self, task: Task) -> None:
-        self._task = task
+        self.task = task
 
     def cancelled(self) -> bool:
         """Settled before its function has returned."""
-        return self._task.settled
+        return self.task.settled
 
     def progress(self, fraction: float) -> None:
         """Tell the pool."""
-        self._task.flow.binding.engine.progress(self._task, fraction)
+        self.task.flow.binding.engine.progress(self.task, fraction)
+
+
+def busy_here() -> Sequence[Task]:
+    """The tasks that the caller works for.
+
+    Those of this thread, and the one that a coroutine belongs to which that task's
+    coroutine started.
+    """
+    stack, handle = here.stack, held.get()
+    if isinstance(handle, TaskHandle) and not handle.task.settled:
+        return stack if handle.task in stack else [*stack, handle.task]
+    return stack
 
 
 def _task_here() -> TaskHandle | None:

@@ -8,7 +8,7 @@ from rxpool._core.broadcast import Broadcast
 from rxpool._log import log
 from rxpool.backends import Backend
 from rxpool.errors import PoolClosed
-from rxpool.pool._binding import here
+from rxpool.pool._binding import busy_here
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
 from rxpool.pool._report import Counts
 from rxpool.tasks import Progress
@@ -77,8 +77,8 @@ class Books:
             self.progressed.send(Progress(task.item, fraction))
 
     def works_here(self) -> bool:
-        """Whether this thread is busy with a task of this pool."""
-        return any(busy.flow.ledger is self.ledger for busy in here.stack)
+        """Whether the caller works for a task of this pool."""
+        return any(busy.flow.ledger is self.ledger for busy in busy_here())
 
     # -- who waits for room -------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 from rxpool._core.stage import can_wait
 from rxpool.backends import Backend
 from rxpool.errors import WouldBlock
-from rxpool.pool._binding import here
+from rxpool.pool._binding import busy_here, here
 from rxpool.pool._ledger import FlowLedger, Task
 from rxpool.pool._running import Running
 
@@ -48,17 +48,30 @@ class Engine(Running):
             self.check_open()
             self.flows[binding] = nested
         if nested and lend:
-            self._lend()
+            for task in busy_here():
+                if task.flow.ledger is self.ledger:
+                    self.lend(task)
 
-    def _lend(self) -> None:
-        """The tasks that this thread runs need no slot any more."""
-        for task in here.stack:
-            if task.flow.ledger is self.ledger and task.running and task.slot:
-                with self.lock:
-                    self.ledger.release(task)
-                    chores = self.chores()
-                self.backend.lend((task,))
-                self.carry_out(chores)
+    def lend(self, task: Task) -> None:
+        """*task* needs no slot any more."""
+        with self.lock:
+            runs = task.running and task.slot
+            # One of a lot has a slot when those before it are settled.
+            will_run = task.running is False and task in task.flow.tasks
+            if runs:
+                self.ledger.release(task)
+            chores = self.chores()
+        if runs or will_run:
+            self.backend.lend((task,))
+        self.carry_out(chores)
+
+    def lost(self, reason: str) -> None:
+        """No task will run any more: settle everything as cancelled."""
+        with self.lock:
+            self.closing = self.terminated = True
+            flows = list(self.flows)
+        for flow in flows:
+            flow.terminate(reason)
 
     def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
         """Wait until *flow* has room, or has taken *task* without (True).
@@ -101,7 +114,10 @@ class Engine(Running):
         """Make room by running a task here: whether that was *task*; None: wait after all."""
         if not (self.backend.runs_here or self.backend.helps):
             return None
-        nested = any(busy.flow is flow and busy.running is not False for busy in stack)
+        nested = any(
+            busy.flow is flow and (busy.running is not False or not busy.settled)
+            for busy in busy_here()
+        )
         if len(stack) >= _DEEPEST:
             raise WouldBlock(
                 f"{what}: {len(stack)} tasks of pool {self.name!r} wait for one another on one "

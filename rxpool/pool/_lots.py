@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from rxpool.backends import SEVERAL
-from rxpool.pool._binding import NO_VALUE, here
+from rxpool.pool._binding import NO_VALUE, TaskHandle, here
 from rxpool.pool._following import Following
 from rxpool.pool._ledger import Task
 
@@ -37,6 +37,19 @@ class Lots(Following):
         flow = task.flow
         if flow.timeout is not None and not flow.armed:
             self.watch(flow)
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """The user's function that *task* calls."""
+        function: Callable[..., Any] = task.flow.binding.function(task)
+        return function
+
+    def stack(self) -> list[Task]:
+        """The tasks that this thread is busy with, innermost last."""
+        return here.stack
+
+    def handle(self, task: Task) -> TaskHandle:
+        """What `current_task` needs of *task*."""
+        return TaskHandle(task)
 
     def allot(self, task: Task, most: int) -> list[Task]:
         """More tasks for the slot of *task*, to be run after it."""

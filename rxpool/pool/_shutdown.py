@@ -41,11 +41,7 @@ class Shutdown:
     def terminate(self) -> None:
         """See `WorkerPool.terminate`."""
         engine = self._engine
-        with engine.lock:
-            engine.closing = engine.terminated = True
-            flows = list(engine.flows)
-        for flow in flows:
-            flow.terminate(f"pool {engine.name!r} was terminated")
+        engine.lost(f"pool {engine.name!r} was terminated")
         if not (engine.works_here() or engine.clock.virtual):
             self._drain(monotonic() + _GRACE)
             self._end(_GRACE)
