@@ -57,7 +57,7 @@ class Feed:
         self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
         self._over = False
         self.sources: list[Node] = []
-        plain = ledger.order is None and ledger.sorted is None
+        plain = ledger.order is None and ledger.sorted is None and ledger.deadline is None
         self.swift = self._swift if plain else None
         ledger.binding = self
         engine.open(self, lend=False)

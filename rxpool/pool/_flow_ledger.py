@@ -97,7 +97,9 @@ class FlowLedger:
         self.armed = False  # an alarm is set for one of these
         self.alarm: Any = None
         self.bisects = bisects  # items are batches; those that fail are halved
-        self.most = most  # tasks that may wait or run; beyond, the overflow policy decides
+        # Tasks that may wait or run, and all but one of them wait (but one may always wait);
+        # beyond, the overflow policy decides.
+        self.most = most
         self.note: Any = None  # what the backend remembers of the flow
         self.concurrency = concurrency
         self.max_pending = max_pending
@@ -212,7 +214,10 @@ class FlowLedger:
 
     def crowded(self) -> bool:
         """Whether as many tasks as ever may wait or run."""
-        return self.most is not None and self.running + len(self.waiting) >= self.most
+        if self.most is None:
+            return False
+        waiting = len(self.waiting)
+        return self.running + waiting >= self.most or waiting >= max(1, self.most - 1)
 
     def has_drained(self) -> bool:
         """Whether a producer that waits for room should go on."""
@@ -244,7 +249,7 @@ class FlowLedger:
         """The tasks that should have ended by now, and which limit says so."""
         late: list[tuple[Task, str]] = []
         deadline, timeout = self.deadline, self.timeout
-        for task in self.tasks:
+        for task in self._to_be_ended():
             started = getattr(task, "started", None)
             if timeout is not None and started is not None and started + timeout <= now:
                 late.append((task, "timeout"))
@@ -256,14 +261,20 @@ class FlowLedger:
         return late
 
     def next_due(self, now: float) -> float | None:
-        """When `overdue` is to be asked again; None if nothing waits or runs."""
+        """When `overdue` is to be asked again, the past included; None: nothing is inside."""
         dues: list[float] = []
+        busy = self._to_be_ended()
         if self.timeout is not None:
-            dues += [getattr(task, "started", now) + self.timeout for task in self.tasks]
+            dues += [getattr(task, "started", now) + self.timeout for task in busy]
         if self.deadline is not None:
-            dues += [task.accepted + self.deadline for task in self.tasks]
+            dues += [task.accepted + self.deadline for task in busy]
             if self.waiting:
                 first = min(task.accepted for task in self.waiting)
                 dues.append(first + self.deadline)
-        # What is overdue and still there is being cut off already.
-        return min((due for due in dues if due > now), default=None)
+                if self.timeout is not None:  # it may start at any moment
+                    dues.append(now + self.timeout)
+        return min(dues, default=None)
+
+    def _to_be_ended(self) -> list[Task]:
+        """The tasks that limits hold for; a copy, as workers change `tasks` meanwhile."""
+        return [task for task in self.tasks.copy() if not getattr(task, "ending", False)]

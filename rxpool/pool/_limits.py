@@ -1,5 +1,7 @@
 """`Limits`: attempts that run too long, and items that are not done in time."""
 
+from reactivex.disposable import SingleAssignmentDisposable
+
 from rxpool.errors import DeadlineExceeded, TaskTimeout
 from rxpool.pool._ledger import FlowLedger, Task
 from rxpool.pool._settling import Settling
@@ -24,12 +26,9 @@ class Limits(Settling):
             if due is None or (flow.ended and not flow.in_flight):
                 return
             flow.armed = True
-        alarm = self.clock.alarm(due, lambda now: self._ring(flow, now))
-        with self.lock:
-            flow.alarm = alarm
-            over = flow.ended and not flow.in_flight
-        if over:
-            alarm.dispose()
+            # `forget` may dispose it from now on; it may also ring before it is all set.
+            flow.alarm = alarm = SingleAssignmentDisposable()
+        alarm.disposable = self.clock.alarm(due, lambda now: self._ring(flow, now))
 
     def _ring(self, flow: FlowLedger, now: float) -> None:
         # First this, then the look: a worker first starts a task, then looks whether an
@@ -37,11 +36,12 @@ class Limits(Settling):
         flow.armed = False
         ended: list[Task] = []
         far: list[tuple[Task, BaseException]] = []
-        self.backend.look_at(flow.tasks)
+        self.backend.look_at(flow.tasks.copy())
         with self.lock:
             for task, limit in flow.overdue(now):
                 error = self._error(flow, limit)
                 if task in flow.tasks and self.backend.ends_itself:
+                    task.ending = True
                     far.append((task, error))
                 elif self.ledger.settle(task, None, error, now):
                     self.ledger.release(task)

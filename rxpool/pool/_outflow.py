@@ -20,7 +20,10 @@ _END: Final[Any] = object()  #: instead of an entry: the end of the stream is to
 
 def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
     """The record of a settled task."""
-    waited = (task.started if task.attempts else now) - task.accepted
+    started = getattr(task, "started", None)
+    if started is None and task.error is not None:  # it was going to start, no more
+        task.attempts = 0
+    waited = (now if started is None else started) - task.accepted
     if task.error is None:
         value = task.collected if task.value is NO_VALUE else task.value
         return Success(task.item, value, task.attempts, waited, task.took)
@@ -82,7 +85,7 @@ class Outflow:
         # Where an inlet, the order of items or a bound of the flow's own has to be looked
         # at, that needs the lock.
         plain = inlet is None and ledger.order is None and ledger.concurrency is None
-        plain = plain and ledger.sorted is None
+        plain = plain and ledger.sorted is None and ledger.deadline is None
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
 
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:

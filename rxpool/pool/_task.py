@@ -22,6 +22,7 @@ class Task:
         "collected",
         "context",
         "crashes",
+        "ending",
         "error",
         "flow",
         "inner",
@@ -45,8 +46,9 @@ class Task:
     value: Any
     note: Any  #: what the backend remembers of it
     crashes: int  #: how many workers it has killed
+    ending: bool  #: the backend was told to end it, and has not yet
     key: Any  #: in order of keys
-    rank: tuple[float, int]  #: what comes first when tasks are sorted
+    rank: tuple[float, ...]  #: what comes first when tasks are sorted
 
     def __init__(self, flow: Any, item: Any, now: float) -> None:
         self.flow = flow
