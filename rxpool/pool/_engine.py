@@ -33,6 +33,8 @@ class Engine(Running):
         self.backend.resize(slots)
         with self.lock:
             self.ledger.resize(slots)
+            for binding in self.flows:
+                self.ledger.enlist(binding.ledger)
             chores = self.chores()
         self.carry_out(chores)
 
@@ -147,7 +149,7 @@ class Engine(Running):
     def _run_extra(self, task: Task) -> None:
         """Run a task that holds no slot, as this thread waits for it or its like."""
         if self.backend.runs_here:
-            self.perform(task, here.stack)
+            self.perform(task)
         else:
             self.backend.help(task)
 
@@ -172,5 +174,5 @@ class Engine(Running):
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:
-            self.perform(chosen, here.stack)
+            self.perform(chosen)
         return chosen is not None

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
-from rxpool.errors import ItemDropped, Overflow, TaskCancelled
+from rxpool.errors import DeadlineExceeded, ItemDropped, Overflow, TaskCancelled
 from rxpool.pool._flow_ledger import FlowLedger
 from rxpool.pool._task import Part, Task, Withdrawn
 
@@ -33,12 +33,12 @@ FULL: Final = 3  #: not taken: the producer must wait
 _MANY_DROPS: Final = 1024
 
 
-def _halves(task: Task, now: float) -> list[Task]:
+def _halves(task: Task) -> list[Task]:
     """Two tasks for the two halves of a batch."""
     middle = len(task.item) // 2
-    parts = [Task(task.flow, part, now) for part in (task.item[:middle], task.item[middle:])]
+    halves = task.item[:middle], task.item[middle:]
+    parts = [Task(task.flow, half, task.accepted) for half in halves]
     for part in parts:
-        part.accepted = task.accepted
         part.context = None if task.context is None else task.context.copy()
     return parts
 
@@ -105,14 +105,16 @@ class Ledger:
 
     def next(self) -> Task | None:
         """Start a waiting task, flows taking turns, or None.  The slot is the caller's."""
+        if self.free < 0:  # the slot is one too many
+            return None
         ring = self.ring
         while ring:
             flow = ring[0]
-            if flow.waiting and flow.may_run():
+            task = flow.pop_waiting() if flow.waiting and flow.may_run() else None
+            if task is not None:
                 if len(ring) > 1:
                     ring.rotate(-1)
-                if (task := flow.pop_waiting()) is not None:
-                    return self._start(flow, task)
+                return self._start(flow, task)
             ring.popleft()
             flow.listed = False
         return None
@@ -158,12 +160,13 @@ class Ledger:
     def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:
         """Note how a running task ended; False if it was settled before (cancelled)."""
         flow = task.flow
-        if task not in flow.tasks:
+        try:
+            flow.tasks.remove(task)
+        except KeyError:
             return False
-        if error is not None and flow.bisects and len(task.item) > 1:
-            self._replace(task, _halves(task, now))
+        if error is not None and self._can_be_halved(task, error):
+            self._replace(task, _halves(task))
             return True
-        flow.tasks.remove(task)
         if task.running is False:
             task.attempts += 1  # it ran behind another in the same lot
         self._leave(flow, task)
@@ -283,10 +286,11 @@ class Ledger:
         most = min(most, -(-len(waiting) // flow.limit()))
         if flow.order is not None:
             most = min(most, flow.window())
-        lot: list[Task] = []
-        while len(lot) < most and (following := flow.pop_waiting()) is not None:
-            lot.append(following)
-            self._place(flow, following)
+        pop = waiting.popleft
+        lot = [pop() for _ in range(min(most, len(waiting)))]
+        if flow.order is not None:
+            for following in lot:
+                self._place(flow, following)
         flow.tasks.update(lot)
         flow.allotted += len(lot)
         return lot
@@ -333,17 +337,26 @@ class Ledger:
     def refuse(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
         """An item failed before it could wait for anything."""
         flow.accepted += 1
+        if flow.order is not None:
+            for before in flow.waiting:
+                self._place(flow, before)
         self._fail(flow, task, error)
 
+    def _can_be_halved(self, task: Task, error: BaseException) -> bool:
+        """Whether it takes a smaller batch to know what is wrong, and there is time for it."""
+        halves = task.flow.bisects and len(task.item) > 1
+        return halves and not isinstance(error, DeadlineExceeded)
+
     def _replace(self, task: Task, parts: Sequence[Task]) -> None:
-        """A running task is given up for others, which are to start next, in its place."""
+        """A task that ran is given up for others, which are to start next, in its place."""
         flow = task.flow
-        flow.tasks.remove(task)
-        self._leave(flow, task)
+        self._stop(flow, task)
         task.settled = True
         flow.accepted += len(parts) - 1
-        for part in reversed(parts):
-            flow.waiting.appendleft(part)
+        if flow.sorted is not None:
+            flow.sorted.split(task, parts)
+        else:
+            flow.waiting.extendleft(reversed(parts))  # type: ignore[union-attr]
         if flow.order is not None:
             place = flow.order.index(task)
             del flow.order[place]
@@ -380,13 +393,16 @@ class Ledger:
 
     def _leave(self, flow: FlowLedger, task: Task) -> None:
         """A task that was removed from `tasks` does not run any more."""
+        self._stop(flow, task)
+        if flow.sorted is not None:
+            flow.sorted.release(task)
+
+    def _stop(self, flow: FlowLedger, task: Task) -> None:
         if task.running is False:
             flow.allotted -= 1
         else:
             flow.running -= 1
             task.running = False
-        if flow.sorted is not None:
-            flow.sorted.release(task)
 
     def _fail(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
         """The end of a task that did not run."""
@@ -416,12 +432,17 @@ class Ledger:
 
     def _drop(self, flow: FlowLedger, task: Task) -> None:
         task.settled = True
-        task.error = ItemDropped(
-            f"dropped by overflow={flow.overflow!r}: "
-            f"max_pending={flow.max_pending} items waited"
-        )
+        if flow.most is not None:
+            task.error = ItemDropped("another item waited or ran")
+        else:
+            task.error = ItemDropped(
+                f"dropped by overflow={flow.overflow!r}: "
+                f"max_pending={flow.max_pending} items waited"
+            )
         task.took = 0.0
         flow.dropped += 1
+        if flow.order is not None and task.placed:  # a part of a batch
+            flow.order.remove(task)
         if flow.keeps_drops:
             # Out of turn in input order too: it waited for nobody before it.
             flow.done.append(task)

@@ -1,6 +1,6 @@
 """`SortedQueue`: waiting tasks by priority, and one task of each key at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, Final
@@ -26,7 +26,7 @@ class SortedQueue:
         self._numbers = count()
         self._tasks: dict[Task, None] = {}  # all that wait, the oldest first
         #: what may leave; tasks that are not waiting any more are passed over
-        self._heap: list[tuple[tuple[float, int], Task]] = []
+        self._heap: list[tuple[tuple[float, ...], Task]] = []
         #: by key, for each key that has a task ready or out: who comes after it
         self._lines: dict[Any, dict[Task, None]] = {}
         self._heads: dict[Any, Task] = {}  # by key: the task that is ready
@@ -75,6 +75,20 @@ class SortedQueue:
             self._ready(task)
         else:
             self._push(task)
+
+    def split(self, task: Task, parts: Sequence[Task]) -> None:
+        """*parts* wait in the place of *task*, which had left; its key is not released."""
+        for number, part in enumerate(parts):
+            part.rank = *task.rank, number
+        self._tasks = dict.fromkeys(parts) | self._tasks
+        if not self._keyed:
+            for part in parts:
+                self._push(part)
+            return
+        for part in parts:
+            part.key = task.key
+        self._lines[task.key] = dict.fromkeys(parts[1:]) | self._lines[task.key]
+        self._ready(parts[0])
 
     def popleft(self) -> Task:
         """The task that comes first; IndexError if none may leave."""
