@@ -9,9 +9,10 @@ from typing import Any, Final
 from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxpool.pool._binding import NO_VALUE
+from rxpool.pool._binding import NO_VALUE, TaskHandle
 from rxpool.pool._ledger import Task
 from rxpool.pool._limits import Limits
+from rxpool.tasks import held
 
 __all__ = ("Following",)
 
@@ -63,6 +64,8 @@ class Following(Limits):
         if isinstance(work, abc.ObservableBase):
             cancel: Callable[[], object] | None = self._subscribe(task, work, done)
         else:
+            # On an event loop the coroutine shares its thread with others.
+            task.context.run(held.set, TaskHandle(task))
             cancel = self.backend.run_awaitable(work, done, task.context)
         with self.lock:
             returned = True
@@ -117,6 +120,7 @@ class Following(Limits):
         """The function returned, the task goes on: the thread may serve another."""
         if self.backend.keeps_slot:
             return None
+        task.note = None  # the thread is not to be given up with the task any more
         with self.lock:
             following = self._next_for(task)
             chores = self.chores()

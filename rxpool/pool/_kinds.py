@@ -24,7 +24,7 @@ class OfBatches:
 
     def __call__(self, batch: Any) -> Any:
         """The list of results, or an awaitable of it."""
-        results = self.fn(batch)
+        results = self.fn(list(batch))  # a list of its own, to do with what it likes
         if isawaitable(results):
             return self._later(results, batch)
         return self._check(results, batch)
@@ -56,8 +56,8 @@ class BatchFlow(Flow):
 
     def on_next(self, item: Any) -> None:
         """Take a batch."""
-        if isinstance(item, Sequence) and not isinstance(item, (str, bytes)):
-            super().on_next(item)
+        if isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
+            super().on_next(list(item))
         else:
             error = InvalidItem(f"map_batches takes lists, got {item!r}")
             self._refuse(Task(self.ledger, item, self._now()), error)

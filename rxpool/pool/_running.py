@@ -3,6 +3,7 @@
 # What functions of users return is of any type.
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
+from contextvars import Context
 from typing import Any, Final
 
 from rxpool.pool._binding import here
@@ -51,12 +52,15 @@ class Running(Lots):
         flow = task.flow
         if flow.timeout is not None and not flow.armed:
             self.watch(flow)
+        context = task.context
+        if context is None:
+            context = Context()
         try:
-            fn, context = flow.binding.fn, task.context
-            value = fn(task.item) if context is None else context.run(fn, task.item)
+            value = context.run(flow.binding.fn, task.item)
         except BaseException as raised:
             return self.settle(task, None, raised)
         if self.special.get(type(value)) is not False and self._is_work(value):
+            task.context = context
             return self._go_on(task, value)
         return self.settle(task, value, None)
 
@@ -74,11 +78,13 @@ class Running(Lots):
         binding = flow.binding
         fn, swift = binding.fn, binding.swift
         pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
-        special, parked, now, ring = self.special, self._parked, self.now, self.ledger.ring
+        special, parked, now, ledger = self.special, self._parked, self.now, self.ledger
+        ring = ledger.ring
         cell = [0]  # successes that the books do not have yet
         value = error = None
         work = False
         timed = flow.timeout is not None
+        blank = Context()  # for tasks that bring no variables
         known: Any = None  # a type that is known to be no work
         task.note = note
         started = now()
@@ -90,16 +96,22 @@ class Running(Lots):
                 self.watch(flow)
             try:
                 context = task.context
-                value = fn(task.item) if context is None else context.run(fn, task.item)
+                if context is not None:
+                    value = context.run(fn, task.item)
+                else:
+                    value = blank.run(fn, task.item)
+                    if len(blank):  # what a task has set is its own
+                        context, blank = blank, Context()
             except BaseException as raised:
                 value, error = None, raised
                 break
             if type(value) is not known:
                 if special.get(type(value)) is not False and self._is_work(value):
                     work = True
+                    task.context = Context() if context is None else context
                     break
                 known = type(value)
-            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot:
+            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot or ledger.free < 0:
                 break
             try:
                 remove(task)

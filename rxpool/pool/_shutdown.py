@@ -109,6 +109,7 @@ class Shutdown:
         self._ended = True
         self._engine.backend.stop(wait)
         self._engine.faults.complete()
+        self._engine.progressed.complete()
 
 
 class _Closable(Protocol):
