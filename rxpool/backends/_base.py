@@ -51,15 +51,13 @@ class Runner(Protocol):
         """Jobs that `allot` gave and that were not run."""
 
     def finish(
-        self,
-        results: Sequence[tuple[Any, Any, BaseException | None]],
-        rest: Sequence[Any],
-        go_on: Callable[[Any], object],
+        self, tasks: Sequence[Any], rest: Sequence[Any], go_on: Callable[[Any], object]
     ) -> None:
-        """Jobs of a slot ended with a value or an error; *rest* run there next.
+        """Jobs of a slot ended; *rest* run there next.
 
-        *go_on* is given another one for the slot, or None.  Then results are delivered, which
-        takes as long as subscribers like.
+        Each has its ``value``, or its ``error``, and if it ran when it ``started`` and how
+        many seconds it ``took``.  *go_on* is given another one for the slot, or None.  Then
+        results are delivered, which takes as long as subscribers like.
         """
 
     def part(self, task: Any, value: Any) -> None:

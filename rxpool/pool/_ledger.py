@@ -356,7 +356,7 @@ class Ledger:
         if flow.sorted is not None:
             flow.sorted.split(task, parts)
         else:
-            flow.waiting.extendleft(reversed(parts))  # type: ignore[union-attr]
+            flow.waiting.extendleft(reversed(parts))
         if flow.order is not None:
             place = flow.order.index(task)
             del flow.order[place]

@@ -1,17 +1,14 @@
 """`Lots`: what backends call that run tasks elsewhere, several in one go."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 from rxpool.backends import SEVERAL
 from rxpool.pool._binding import NO_VALUE, TaskHandle, here
 from rxpool.pool._following import Following
 from rxpool.pool._ledger import Task
 
-__all__ = ("Lots", "Result")
-
-#: a task with its value or error; when it started and how long it ran are noted in it
-Result: TypeAlias = tuple[Task, Any, BaseException | None]
+__all__ = ("Lots",)
 
 
 class Lots(Following):
@@ -68,45 +65,33 @@ class Lots(Following):
 
     def finish(
         self,
-        results: Sequence[Result],
+        tasks: Sequence[Task],
         rest: Sequence[Task],
         go_on: Callable[[Task | None], object],
     ) -> None:
-        """The first tasks of a lot ended, *rest* follow in the same slot.
+        """The first tasks of a lot ended, with a value or an error; *rest* follow in the slot.
 
         If none does, *go_on* is given another task for the slot, or None; then the results
         are delivered.
         """
-        head = results[0][0]
-        binding = head.flow.binding
-        results = [
-            (task, self._several(task) if value is SEVERAL else value, error)
-            for task, value, error in results
-        ]
-        ledger = self.ledger
+        head = tasks[0]
+        flow = head.flow
+        binding = flow.binding
         stack = here.stack
         stack.append(head)
         try:
-            swift = 0
-            if rest and binding.swift is not None:
-                swift = self._deliver_swiftly(results, stack)
+            if binding.swift is not None and self._all_good(tasks):
+                self._finish_swiftly(tasks, rest, go_on, stack)
+                return
             now = self.now()
             with self.lock:
-                for task, value, error in results[swift:]:
-                    ended = now if not hasattr(task, "took") else task.started + task.took
-                    ledger.settle(task, value, error, ended)
-                following = None
-                slot = False
-                for task, _, _ in results:
-                    if task.slot:
-                        slot, task.slot = True, False
-                        break
-                if slot and not ledger.promote(rest, slot):
-                    following = ledger.next()
-                    if following is None:
-                        ledger.free += 1
-                    else:
-                        following.slot = True
+                for task in tasks:
+                    value = task.value if task.error is None else None
+                    if value is SEVERAL:
+                        value = self._several(task)
+                    ended = task.started + task.took if hasattr(task, "took") else now
+                    self.ledger.settle(task, value, task.error, ended)
+                following = self._pass_on(tasks, rest)
                 entry = binding.claim()
                 chores = self.chores()
             go_on(following)
@@ -120,23 +105,21 @@ class Lots(Following):
         finally:
             stack.pop()
 
-    def _several(self, task: Task) -> Any:
-        if task.flow.binding.collects:
-            return [] if task.collected is None else task.collected
-        return NO_VALUE
-
-    def _deliver_swiftly(self, results: Sequence[Result], stack: list[Task]) -> int:
-        """Deliver good results without the lock, as `Running` does; answers how many."""
-        flow = results[0][0].flow
-        swift = flow.binding.swift
-        remove = flow.tasks.remove
+    def _finish_swiftly(
+        self,
+        tasks: Sequence[Task],
+        rest: Sequence[Task],
+        go_on: Callable[[Task | None], object],
+        stack: list[Task],
+    ) -> None:
+        """Deliver good results without the lock, as `Running` does."""
+        flow = tasks[0].flow
+        binding = flow.binding
+        swift, remove = binding.swift, flow.tasks.remove
         cell = [0]
-        flow.cells.append(cell)
-        done = ran = 0
-        for task, value, error in results:
-            if error is not None:
-                break
-            done += 1
+        good: list[Task] = []
+        ran = 0
+        for task in tasks:
             try:
                 remove(task)
             except KeyError:  # cancelled
@@ -147,12 +130,50 @@ class Lots(Following):
                 task.attempts += 1
             task.running = None
             task.settled = True
-            task.value = value
+            good.append(task)
+        with self.lock:
+            flow.cells.append(cell)
+            flow.running -= ran
+            flow.allotted += ran  # all of them count until they are delivered
+            following = self._pass_on(tasks, rest)
+            chores = self.chores()
+        go_on(following)
+        self.carry_out(chores)
+        for task in good:
             cell[0] += 1
             stack[-1] = task
             swift(task)
         with self.lock:
             self.ledger.close_cell(flow, cell)
-            flow.running -= ran
-            flow.allotted -= cell[0] - ran
-        return done
+            flow.allotted -= len(good)
+            entry = binding.claim()
+            chores = self.chores()
+        self.carry_out(chores)
+        self.deliver(binding, entry)
+
+    def _pass_on(self, tasks: Sequence[Task], rest: Sequence[Task]) -> Task | None:
+        """The slot of a lot goes to *rest*, else to the task that is answered.  Locked."""
+        ledger = self.ledger
+        for task in tasks:
+            if task.slot:
+                task.slot = False
+                if ledger.promote(rest, True):
+                    return None
+                following = ledger.next()
+                if following is None:
+                    ledger.free += 1
+                else:
+                    following.slot = True
+                return following
+        return None
+
+    def _all_good(self, tasks: Sequence[Task]) -> bool:
+        for task in tasks:
+            if task.error is not None or task.value is SEVERAL:
+                return False
+        return True
+
+    def _several(self, task: Task) -> Any:
+        if task.flow.binding.collects:
+            return [] if task.collected is None else task.collected
+        return NO_VALUE

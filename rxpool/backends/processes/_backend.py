@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
+from functools import partial
 from multiprocessing.process import BaseProcess
 from time import monotonic
 from typing import Any, Final
@@ -26,9 +27,7 @@ __all__ = ("ProcessBackend",)
 
 _STARTS: Final = 3  #: attempts to start a worker before tasks fail
 _BACK_OFF: Final = 0.05  #: seconds before the second attempt; doubles
-_GRACE: Final = (
-    0.05  #: seconds for a short item that was cancelled, before its process is killed
-)
+_GRACE: Final = 0.05  #: seconds for a short item that was cancelled, before it is killed
 _PARTING: Final = 1.0  #: seconds for a process that was told to end
 
 
@@ -247,9 +246,9 @@ class ProcessBackend:
         )
         try:
             process, conn = start_worker(settings, block)
-        except BaseException as error:
+        except BaseException as reason:
             block.close()
-            return error
+            return reason
         block.close()
         worker.process = process
         link = Link(self._runner, conn, block, self.clock.now)
@@ -276,9 +275,11 @@ class ProcessBackend:
             self._mail.clear()
         while jobs:
             job = jobs.pop()
-            error = WorkerStartError(f"workers do not start: {reason}")
-            error.__cause__ = reason
-            self._runner.finish([(job, None, error)], (), lambda job: job and jobs.append(job))
+            job.error = WorkerStartError(f"workers do not start: {reason}")
+            job.error.__cause__ = reason
+            following: list[Any] = []
+            self._runner.finish([job], (), following.append)
+            jobs += [job for job in following if job is not None]
 
     def _serve(self, worker: _Worker) -> bool:
         """Serve a process until it ends; False if another thread does that now."""
@@ -318,16 +319,15 @@ class ProcessBackend:
         with self._lock:
             worker.process = None
         process.close()
-        link.harvest(self._runner_next)
+        link.harvest(self._post_next)
         task, unbegun = link.remains()
         if unbegun:
             self._runner.give_back(unbegun)
         if task is not None:
-            self._runner.finish(
-                [(task, None, self._cause(link, task, exitcode))], (), self._runner_next
-            )
+            task.error = self._cause(link, task, exitcode)
+            self._runner.finish([task], (), self._post_next)
 
-    def _runner_next(self, job: Any) -> None:
+    def _post_next(self, job: Any) -> None:
         """The worker has ended, its slot goes on."""
         if job is not None:
             self._post(job)
@@ -360,10 +360,8 @@ class ProcessBackend:
                     continue
                 link.stop_before_next()
             if link.short:
-                self.clock.alarm(
-                    self.clock.now() + _GRACE,
-                    lambda _, link=link, task=task: self._kill(link, task),
-                )
+                due = self.clock.now() + _GRACE
+                self.clock.alarm(due, partial(self._kill, link, task))
             else:
                 self._kill(link, task)
         with self._lock:
@@ -371,7 +369,7 @@ class ProcessBackend:
                 if job in self._mail:
                     self._mail.remove(job)
 
-    def _kill(self, link: Link, task: Any) -> None:
+    def _kill(self, link: Link, task: Any, _: float = 0.0) -> None:
         """End the process of *link*, if it still runs *task*."""
         with self._lock:
             for worker in self._workers:
@@ -405,7 +403,8 @@ class ProcessBackend:
         with self._lock:
             if job in self._mail:
                 self._mail.remove(job)
-        self._runner.finish([(job, None, error)], (), self._runner_next)
+        job.error = error
+        self._runner.finish([job], (), self._post_next)
 
     def lend(self, jobs: Sequence[Any]) -> None:
         """Never called: tasks of processes cannot use the pool."""

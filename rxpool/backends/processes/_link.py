@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from itertools import count
 from multiprocessing.connection import Connection
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from rxpool.backends._base import SEVERAL, Runner
 from rxpool.backends.processes._logs import take_in
@@ -37,19 +37,23 @@ from rxpool.backends.processes._messages import (
     SKIPPED,
 )
 from rxpool.backends.processes._pace import Pace
-from rxpool.backends.processes._wire import decode, decode_error, dumps, encode, spans_of
+from rxpool.backends.processes._wire import (
+    FIXED,
+    decode,
+    decode_error,
+    dumps,
+    encode,
+    spans_of,
+)
 from rxpool.backends.processes._worker import RECORD
 from rxpool.errors import NotPicklable
 
-__all__ = ("Link", "LinkDead", "Note", "Result")
+__all__ = ("Link", "LinkDead", "Note")
 
 _FUNCTIONS: Final = 64  #: of so many a worker keeps its copies
 _PIPE: Final = 32 * 1024  #: bytes that a busy worker's connection surely takes
 
 _NONE: Final[Any] = object()
-
-#: a task with its value or error
-Result: TypeAlias = tuple[Any, Any, BaseException | None]
 
 _numbers = count()
 
@@ -83,20 +87,25 @@ class _Parcel:
         self, note: Note, lane: Lane, lot: Sequence[Any], argument: Any = _NONE
     ) -> None:
         self.tasks: list[Any] = []
-        self.refused: list[Result] = []
+        self.refused: list[Any] = []
         self._note = note
         self._lane = lane
         self._mark = lane.mark()
         self._wires: list[Any] = []
         self._taught = False
-        for task in lot:
-            item = task.item if argument is _NONE else argument
-            argument = _NONE
+        items = [task.item for task in lot]
+        if argument is not _NONE:
+            items[0] = argument
+        if FIXED.issuperset(map(type, items)):
+            self.tasks, self._wires = list(lot), items
+            return
+        for task, item in zip(lot, items, strict=True):
             try:
                 self._wires.append(encode(item, lane, "the item"))
                 self.tasks.append(task)
             except Exception as error:
-                self.refused.append((task, None, error))
+                task.error = error
+                self.refused.append(task)
 
     def seal(self, known: OrderedDict[int, None]) -> bytes:
         """The message; *known* are the functions that the worker has."""
@@ -149,7 +158,7 @@ class Link:
 
     # -- to the worker ------------------------------------------------------------------
 
-    def give(self, task: Any) -> list[Result]:
+    def give(self, task: Any) -> list[Any]:
         """Have an idle worker run *task*, and others of its flow behind it.
 
         Answers those that cannot be sent, with their errors; `cancelled` tasks are left out.
@@ -167,7 +176,8 @@ class Link:
                 note = flow.note = Note(job[0])
             note.pickled()
         except Exception as error:
-            return [(task, None, error)]
+            task.error = error
+            return [task]
         chunk = note.pace.chunk()
         behind = self._runner.allot(task, chunk - 1) if chunk > 1 else []
         parcel = _Parcel(note, self._block.items, [task, *behind], job[1])
@@ -188,7 +198,7 @@ class Link:
         self._post(first, body)
         return parcel.refused
 
-    def _give_more(self, note: Note, lot: Sequence[Any]) -> list[Result]:
+    def _give_more(self, note: Note, lot: Sequence[Any]) -> list[Any]:
         """Have a busy worker run *lot* too; answers those that cannot be sent."""
         parcel = _Parcel(note, self._block.items, lot)
         if not parcel.tasks:
@@ -321,8 +331,7 @@ class Link:
             self.first += len(tasks)
             left = len(self.out)
         note = self._note
-        results: list[Result] = []
-        bad: list[Result] = []
+        bad: list[Any] = []
         if known:
             begun = ends[known - 1]
             wires, ends = wires[known:], ends[known:]
@@ -332,34 +341,36 @@ class Link:
                 more = note.pace.more(left)
                 if more and (lot := self._runner.allot(last, more)):
                     bad = self._give_more(note, lot)
+        done: list[Any] = []
         for task, wire, ended in zip(tasks, wires, ends, strict=True):
             if task is not None:
                 task.started = begun
                 task.took = ended - begun
                 if type(wire) is not tuple:
-                    results.append((task, wire, None))
+                    task.value = wire
                 else:
-                    results.append((task, *self._unpack(wire)))
+                    self._unpack(task, wire)
+                done.append(task)
             begun = ended
-        results += bad
-        if results:
-            self._runner.finish(results, [task for task in self.out if task], go_on)
+        done += bad
+        if done:
+            self._runner.finish(done, [task for task in self.out if task], go_on)
         elif not left:
             go_on(None)  # they had been taken back
 
-    def _unpack(self, wire: Any) -> tuple[Any, BaseException | None]:
-        """The value or the error that a message part stands for."""
+    def _unpack(self, task: Any, wire: Any) -> None:
+        """Give *task* the value or the error that a message part stands for."""
         if wire == SEVERAL_PARTS:
-            return SEVERAL, None
-        error = decode_error(wire)
-        if error is not None:
-            return None, error
+            task.value = SEVERAL
+            return
+        task.error = decode_error(wire)
+        if task.error is not None:
+            return
         try:
-            return decode(wire, self._block.results), None
+            task.value = decode(wire, self._block.results)
         except BaseException as reason:
-            failure = NotPicklable(f"the result cannot be unpickled here: {reason!r}")
-            failure.__cause__ = reason
-            return None, failure
+            task.error = NotPicklable(f"the result cannot be unpickled here: {reason!r}")
+            task.error.__cause__ = reason
         finally:
             for span in spans_of(wire):
                 self._numbers[FREED_OUT] = span[2]

@@ -17,6 +17,7 @@ from rxpool.errors import NotPicklable, RemoteError
 
 __all__ = (
     "ATOMS",
+    "FIXED",
     "LARGE",
     "RemoteTraceback",
     "decode",
@@ -29,6 +30,9 @@ __all__ = (
 
 #: types whose values are the same on the other side, whatever else travels with them
 ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
+
+#: those that are small whatever their value
+FIXED: Final = frozenset((type(None), bool, int, float, complex))
 
 #: bytes from which on a buffer travels through shared memory
 LARGE: Final = 64 * 1024
