@@ -98,8 +98,7 @@ class Ledger:
         more = tasks[taken : taken + room]
         if more:
             flow.accepted += len(more)
-            for task in more:
-                flow.waiting.append(task)
+            flow.waiting.extend(more)
             self.enlist(flow)
         return taken + len(more), started
 
