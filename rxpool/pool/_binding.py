@@ -1,7 +1,7 @@
 """What takes the results of a flow, and what this thread is busy with."""
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Sequence, Sequence
 from typing import Any, Final, Protocol
 
 from rxpool.pool._ledger import FlowLedger, Task
@@ -21,6 +21,9 @@ class Binding(Protocol):
     #: delivers a task that ended, without the engine's lock, and answers whether that took
     #: time on this thread; None if only `claim` may deliver
     swift: Callable[[Task], bool] | None
+
+    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+        """Deliver tasks that ended well, without the lock, counting each in *cell* first."""
 
     name: str
     engine: Any

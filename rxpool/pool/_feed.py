@@ -3,7 +3,7 @@
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextvars import copy_context
 from itertools import islice
 from time import perf_counter
@@ -99,6 +99,16 @@ class Feed:
         self._engine.carry_out(chores)
         return True
 
+    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+        """The same for several that ended well; *cell* counts them."""
+        cell[0] += len(tasks)
+        self.ledger.done.extend(tasks)
+        if self._gate is not None:
+            with self._engine.lock:
+                self.claim()
+                chores = self._engine.chores()
+            self._engine.carry_out(chores)
+
     def send(self, entry: Any) -> None:
         """Never called: `claim` gives nothing."""
         raise AssertionError(entry)
@@ -158,21 +168,33 @@ class Feed:
 
     # -- reading and waiting -------------------------------------------------------------
 
-    def _sort(self, entry: Any) -> None:
-        """Put an entry where the iterator looks: values in front of the first odd one."""
-        if self._odd:
-            self._odd.append(entry)
-        elif type(entry) is not Task:
-            self.values.append(entry.value)
-        elif entry.error is not None:
-            self._odd.append(entry)
-        elif entry.value is not NO_VALUE:
-            self.values.append(entry.value)
-
-    def next_values(self) -> bool:
-        """The values are used up: get more, or see to the failure behind them; False: end."""
+    def _sort(self, entries: Sequence[Any]) -> None:
+        """Put entries where the iterator looks: values in front of the first odd one."""
         if not self._odd:
-            return self._more()
+            for entry in entries:
+                if type(entry) is not Task or entry.error is not None:
+                    break
+            else:
+                self.values.extend([e.value for e in entries if e.value is not NO_VALUE])
+                return
+        for entry in entries:
+            if self._odd:
+                self._odd.append(entry)
+            elif type(entry) is not Task:
+                self.values.append(entry.value)
+            elif entry.error is not None:
+                self._odd.append(entry)
+            elif entry.value is not NO_VALUE:
+                self.values.append(entry.value)
+
+    def next_values(self, wake: Callable[[], object] | None = None) -> bool | None:
+        """The values are used up: get more, or see to the failure behind them; False: end.
+
+        With *wake* this does not wait: None says that *wake* will be called, on any thread,
+        when it is time to look again.
+        """
+        if not self._odd:
+            return self._more(wake)
         task = self._odd.popleft()
         rest, self._odd = self._odd, deque()
         if self._on_failure == "raise":
@@ -180,11 +202,10 @@ class Feed:
             raise task.error
         if self._on_failure != "skip":
             self._on_failure.on_next(outcome_of(task, self._engine.now()))
-        for entry in rest:
-            self._sort(entry)
+        self._sort(rest)
         return True
 
-    def _more(self) -> bool:
+    def _more(self, wake: Callable[[], object] | None) -> bool | None:
         """Fetch what is done; else read on; else wait; False at the end."""
         engine, ledger = self._engine, self.ledger
         while True:
@@ -194,16 +215,21 @@ class Feed:
                     return False
                 # What was fetched last time counted until now, when it has been returned.
                 ledger.held = 0
-                while (entry := ledger.fetch()) is not None:
-                    ledger.held += 1
-                    self._sort(entry)
+                if ledger.order is None:
+                    done = ledger.done
+                    ledger.held = len(done)
+                    self._sort([done.popleft() for _ in range(ledger.held)])
+                else:
+                    while (entry := ledger.fetch()) is not None:
+                        ledger.held += 1
+                        self._sort([entry])
                 if not ledger.held:
                     if ledger.finished:
                         self._over = True
                     elif self._all_read or not ledger.has_room():
                         gate = threading.Lock()
                         gate.acquire()
-                        self._gate = gate.release
+                        self._gate = gate.release if wake is None else wake
                         if ledger.done:  # from a worker that saw no gate
                             self._gate = gate = None
                             continue
@@ -218,6 +244,8 @@ class Feed:
                 return False
             if gate is None:
                 self._read()
+            elif wake is not None:
+                return None
             elif not engine.run_one(ledger):
                 if engine.clock.virtual:
                     raise WouldBlock(
@@ -235,7 +263,7 @@ class Feed:
         ledger, engine, ahead = self.ledger, self._engine, self._read_ahead
         if self._items is not None and not ahead:
             # An item read is an item ahead: never more than will surely be taken.
-            room = max(1, min(ledger.max_pending - len(ledger.waiting), _READ_MOST))
+            room = max(1, min(ledger.max_pending - ledger.inside(), _READ_MOST))
             until = perf_counter() + _READ_FOR
             try:
                 while room > 0:

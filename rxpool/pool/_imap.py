@@ -1,10 +1,10 @@
 """`pool.imap`: results as an iterator."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
+from rxpool._core.sleeper import Sleeper
 from rxpool.pool._feed import Feed
 
 __all__ = ("Results",)
@@ -15,7 +15,8 @@ _R = TypeVar("_R")
 class Results(Generic[_R]):
     """An iterator of results; also an async iterator and a context manager.
 
-    The input is read by whoever asks for the next result.  `close`, leaving the ``with``
+    The input is read by whoever asks for the next result, on an event loop too: input that
+    takes long to come belongs in `WorkerPool.pull`.  `close`, leaving the ``with``
     block or dropping the iterator cancels what is not done.
     """
 
@@ -42,13 +43,16 @@ class Results(Generic[_R]):
         return feed.values.popleft()  # type: ignore[no-any-return]
 
     async def __aiter__(self) -> AsyncIterator[_R]:
-        loop = asyncio.get_running_loop()
-        values = self._feed.values
+        feed, sleeper = self._feed, Sleeper()
+        values = feed.values
         try:
             while True:
                 while values:
                     yield values.popleft()
-                if not await loop.run_in_executor(None, self._feed.next_values):
+                more = feed.next_values(sleeper.wake)
+                if more is None:
+                    await sleeper.sleep()
+                elif not more:
                     return
         finally:
             self.close()

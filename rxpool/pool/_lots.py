@@ -115,7 +115,7 @@ class Lots(Following):
         """Deliver good results without the lock, as `Running` does."""
         flow = tasks[0].flow
         binding = flow.binding
-        swift, remove = binding.swift, flow.tasks.remove
+        remove = flow.tasks.remove
         cell = [0]
         good: list[Task] = []
         ran = 0
@@ -139,10 +139,9 @@ class Lots(Following):
             chores = self.chores()
         go_on(following)
         self.carry_out(chores)
-        for task in good:
-            cell[0] += 1
-            stack[-1] = task
-            swift(task)
+        if good:
+            stack[-1] = good[0]
+            binding.swift_many(good, cell)
         with self.lock:
             self.ledger.close_cell(flow, cell)
             flow.allotted -= len(good)
@@ -168,10 +167,7 @@ class Lots(Following):
         return None
 
     def _all_good(self, tasks: Sequence[Task]) -> bool:
-        for task in tasks:
-            if task.error is not None or task.value is SEVERAL:
-                return False
-        return True
+        return all(task.error is None and task.value is not SEVERAL for task in tasks)
 
     def _several(self, task: Task) -> Any:
         if task.flow.binding.collects:

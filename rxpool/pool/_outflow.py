@@ -1,7 +1,7 @@
 """`Outflow`: how the results of a flow reach its observer."""
 
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from reactivex import abc
@@ -145,6 +145,37 @@ class Outflow:
             done.append(task)
             if not token.acquire(False):
                 return False
+        self._deliver_rest()
+        return True
+
+    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+        """The same for several that ended well; *cell* counts each before it is delivered."""
+        if self.ledger.done or not self._token.acquire(False):
+            for task in tasks:
+                cell[0] += 1
+                self._swift(task)
+            return
+        counted = cell[0] + len(tasks)
+        if self._outcomes or type(self)._give is not Outflow._give:
+            for task in tasks:
+                cell[0] += 1
+                if not self._over:
+                    self.send(task)
+        else:
+            on_next = self._on_next
+            try:
+                for task in tasks:
+                    cell[0] += 1
+                    if not self._over:
+                        on_next(task.value)
+            except BaseException as error:
+                cell[0] = counted
+                self._subscriber_failed(error)
+        self._deliver_rest()
+
+    def _deliver_rest(self) -> None:
+        """Deliver what others left, and give the token back."""
+        done, token = self.ledger.done, self._token
         while True:
             while done and not self._over:
                 try:
@@ -156,7 +187,7 @@ class Outflow:
             token.release()
             # Look again: what came in meanwhile was left by one who found the token taken.
             if not done or self._over or not token.acquire(False):
-                return True
+                return
 
     def send(self, entry: Any) -> None:
         """Deliver an entry to the observer."""
@@ -168,13 +199,16 @@ class Outflow:
             else:
                 self._on_next(entry.value)
         except BaseException as error:
-            self.dispose()
-            if isinstance(error, TaskCancelled) and self._engine.terminated:
-                return  # a subscriber without on_error, told that the pool was terminated
-            self._engine.fault(f"a subscriber of {self.name}", error)
-            in_main = threading.current_thread() is threading.main_thread()
-            if in_main and not isinstance(error, Exception):
-                raise  # KeyboardInterrupt belongs to the program
+            self._subscriber_failed(error)
+
+    def _subscriber_failed(self, error: BaseException) -> None:
+        self.dispose()
+        if isinstance(error, TaskCancelled) and self._engine.terminated:
+            return  # a subscriber without on_error, told that the pool was terminated
+        self._engine.fault(f"a subscriber of {self.name}", error)
+        in_main = threading.current_thread() is threading.main_thread()
+        if in_main and not isinstance(error, Exception):
+            raise error  # KeyboardInterrupt belongs to the program
 
     def _give(self, task: Task) -> None:
         if self._outcomes:

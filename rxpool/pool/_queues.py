@@ -1,6 +1,6 @@
 """`SortedQueue`: waiting tasks by priority, and one task of each key at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, Final
@@ -67,6 +67,11 @@ class SortedQueue:
             return
         self._lines[task.key] = {}
         self._ready(task)
+
+    def extend(self, tasks: Iterable[Task]) -> None:
+        """Let tasks wait."""
+        for task in tasks:
+            self.append(task)
 
     def appendleft(self, task: Task) -> None:
         """Take a task back that had left; its key was not released."""

@@ -4,7 +4,7 @@
 # pyright: reportPrivateUsage=false
 
 import asyncio
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import copy_context
@@ -121,6 +121,10 @@ class Calls:
             engine.carry_out(chores)
             if verdict != FULL or engine.wait_for_room(self.ledger, task, "submit"):
                 return future
+
+    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+        """Never called: there is no `swift`."""
+        raise AssertionError(tasks)
 
     def withdraw(self, future: PoolFuture[Any]) -> bool:
         """Take a call that waits out of the books; whether it did."""
