@@ -1,0 +1,202 @@
+"""`AsyncioBackend`: coroutines on one event loop."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextvars import Context
+from typing import Any, Final
+
+from reactivex import abc
+
+from rxpool.backends._asyncio_loop import LoopClock, PoolLoop
+from rxpool.backends._asyncio_slot import Slot
+from rxpool.backends._asyncio_work import Threads
+from rxpool.backends._awaiting import as_coroutine
+from rxpool.backends._base import Done, Runner
+from rxpool.errors import WouldBlock
+
+__all__ = ("AsyncioBackend",)
+
+_SLOTS: Final = 100  #: waiting costs no thread: as many as HTTP clients have connections
+
+
+class AsyncioBackend:
+    """N coroutines at once, on the event loop that runs, else on one of its own.
+
+    The loop that runs when the pool is made is used, and never blocked.  Else a thread with
+    a loop starts with the first job, and ends with the pool.
+
+    ``async def`` functions run on the loop, as do those that are bound, partial, wrapped
+    (``__wrapped__``) or objects with an ``async def __call__``.  All others are called on
+    threads, at most N at once; if one returns an awaitable, that is awaited on the loop,
+    and if it returns an Observable, it is subscribed on the thread.
+
+    Subscribers are called on the loop, except with the items of such an Observable, which
+    come on whichever thread emits them.
+
+    Each job runs in its own context of variables, and each job that waits in an
+    `asyncio.Task` that runs no other meanwhile.  A cancelled one is cancelled as a task is.
+    If it goes on regardless, nobody waits for it, and its slot is free.
+    """
+
+    scheduler: abc.SchedulerBase | None = None
+    keeps_slot = True
+    runs_here = False
+    helps = True
+    ends_itself = False
+
+    runner: Runner
+    threads: Threads
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.loop = PoolLoop(name)
+        self.clock = LoopClock(self.loop)
+        self.now = self.clock.now
+        self.mail: deque[Any] = deque()
+        self.leader: Slot | None = None
+        self.most = 0
+        self.coroutine: Any = None
+        self._slots: set[Slot] = set()
+        self._others: set[asyncio.Task[Any]] = set()  # of `run_awaitable`
+        self._called = False  # `_answer` is going to be called
+
+    @property
+    def default_slots(self) -> int:
+        """100: coroutines wait most of the time."""
+        return _SLOTS
+
+    def bind(self, runner: Runner, slots: int) -> None:
+        """Run jobs with *runner*."""
+        self.runner = runner
+        self.threads = Threads(self.name, runner, slots)
+        reason = f"the event loop of pool {self.name!r} ended"
+        self.loop.lost = lambda: runner.lost(reason)
+
+    def start(self, jobs: Sequence[Any]) -> None:
+        """Have the loop take the jobs."""
+        loop = self.loop.ensure()
+        self.mail.extend(jobs)
+        if self.loop.is_here:
+            self.wake()
+        # In this order: a leader first resigns, then looks for mail.
+        elif self.leader is None and not self._called:
+            self._called = True
+            try:
+                loop.call_soon_threadsafe(self._answer, context=Context())
+            except RuntimeError:  # the loop is closed
+                self._called = False
+                for job in jobs:
+                    self.mail.remove(job)
+                raise
+
+    def _answer(self) -> None:
+        self._called = False
+        self.loop.ensure()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have a leader if there is mail; on the loop's thread."""
+        if self.mail and self.leader is None:
+            assert self.loop.loop is not None
+            self.leader = slot = Slot(self, self.loop.loop)
+            self._slots.add(slot)
+
+    def left(self, slot: Slot) -> None:
+        """*slot* has ended."""
+        self._slots.discard(slot)
+        self.wake()
+
+    def run_awaitable(
+        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
+    ) -> Callable[[], object] | None:
+        """Run it as a task of the loop."""
+        loop = self.loop.ensure()
+        tasks: list[asyncio.Task[Any]] = []
+
+        def begin() -> None:
+            task = asyncio.Task(as_coroutine(awaitable), loop=loop, context=context)
+            tasks.append(task)
+            self._others.add(task)
+            task.add_done_callback(finished)
+
+        def finished(ended: "asyncio.Future[Any]") -> None:
+            self._others.discard(tasks[0])
+            if ended.cancelled():
+                done(None, asyncio.CancelledError())
+            else:
+                error = ended.exception()
+                done(None if error is not None else ended.result(), error)
+
+        def cancel() -> None:
+            for task in tasks:
+                task.cancel()
+
+        loop.call_soon_threadsafe(begin)
+        return lambda: loop.call_soon_threadsafe(cancel)
+
+    def abandon(self, jobs: Sequence[Any]) -> None:
+        """Cancel the coroutines of *jobs*."""
+        if any(isinstance(getattr(job, "note", None), Slot) for job in jobs):
+            try:
+                self.loop.call(self._cancel, jobs)
+            except RuntimeError:
+                pass  # the loop is closed: nothing runs
+
+    def _cancel(self, jobs: Sequence[Any]) -> None:
+        for job in jobs:
+            slot = getattr(job, "note", None)
+            if isinstance(slot, Slot) and slot.job is job:
+                slot.cancel()
+
+    def lend(self, jobs: Sequence[Any]) -> None:
+        """A coroutine that waits is in nobody's way; a thread may need another beside it."""
+        for job in jobs:
+            slot = getattr(job, "note", None)
+            if isinstance(slot, Slot) and slot.job is job:
+                slot.lends = True
+            self.threads.lend(job)
+
+    def help(self, job: Any) -> None:
+        """Start *job* beyond the slots."""
+        self.start((job,))
+
+    def waits(self) -> None:
+        """Refuse to block the loop's thread."""
+        if self.loop.is_here:
+            raise WouldBlock(
+                f"pool {self.name!r} runs its work on this thread's event loop, so waiting "
+                "here would never end: await the future, use 'async for' and 'async with'"
+            )
+        if self.loop.dead:
+            raise WouldBlock(f"the event loop of pool {self.name!r} is closed")
+        self.threads.waits()
+
+    def look_at(self, jobs: Collection[Any]) -> None:
+        """Jobs that wait have told when they started; others take no time."""
+
+    def end(self, job: Any, error: BaseException) -> None:
+        """Never called: the pool counts a cancelled job as ended."""
+        raise AssertionError(job)
+
+    def resize(self, slots: int) -> None:
+        """The pool counts the slots; threads are for as many plain functions."""
+        self.threads.crew.resize(slots)
+
+    def stop(self, wait: float | None) -> None:
+        """End threads and the loop of its own; a loop of the program is not waited for."""
+        try:
+            self.loop.call(self._cancel_all)
+        except RuntimeError:
+            pass  # the loop is closed
+        if self.loop.is_here:
+            wait = 0.0
+        self.threads.crew.stop(wait)
+        self.loop.stop(wait)
+
+    def _cancel_all(self) -> None:
+        for slot in list(self._slots):
+            if slot.job is not None:
+                slot.cancel()
+        for task in list(self._others):
+            task.cancel()

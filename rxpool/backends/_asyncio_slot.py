@@ -1,0 +1,281 @@
+"""`Slot`: an asyncio task that runs the coroutines of jobs, one after another."""
+
+import asyncio
+import types
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator
+from contextvars import Context
+from types import CoroutineType
+from typing import Any, Final, Protocol
+
+from reactivex import abc
+
+from rxpool.backends._asyncio_work import Threads, is_async, observe
+from rxpool.backends._awaiting import as_coroutine
+from rxpool.backends._base import Runner
+from rxpool.tasks import held
+
+__all__ = ("Crew", "Slot")
+
+_TURN: Final = 0.001  #: seconds of work between two turns of everybody else on the loop
+_MOST: Final = 64  #: jobs of a lot
+_FIRST: Final = 8  #: jobs of the first lot, after one job that ended at once
+
+
+class Crew(Protocol):
+    """What the slots of a backend share.  Only the loop's thread changes it."""
+
+    name: str
+    runner: Runner
+    threads: Threads
+    now: Callable[[], float]
+    mail: deque[Any]  #: jobs that wait for a slot
+    leader: Any  #: the slot that takes jobs from the mail
+    most: int  #: jobs to ask for with the next one, as so many ended at once lately
+    coroutine: Any  #: the last function that was seen to be async, to be known at a glance
+
+    def left(self, slot: "Slot") -> None:
+        """*slot* has ended."""
+
+    def wake(self) -> None:
+        """Have a leader if there is mail."""
+
+
+class Slot:
+    """Runs jobs in one asyncio task, each in a context of its own.
+
+    The leader of the slots runs the first steps of one job after another.  Those that end
+    there cost little: their results are collected, for a millisecond at most.  When one is
+    about to wait for something, this slot stays with it, and another becomes the leader.
+    """
+
+    def __init__(self, crew: Crew, loop: asyncio.AbstractEventLoop) -> None:
+        self.job: Any = None  # the one that runs
+        self.work: Any = None  # its coroutine
+        self.lends = False  # it asked to give up the slot before it had it
+        self._crew = crew
+        self._context = Context()
+        self._next: Any = None  # a job that runs in this slot already
+        self._awaited: Any = None  # what the coroutine waits for
+        self._suspended = False
+        self._spoilt = False  # somebody cancelled the asyncio task
+        self.task = asyncio.Task(
+            self._serve(), loop=loop, name=f"{crew.name}-slot", context=Context()
+        )
+
+    def cancel(self) -> None:
+        """Cancel the coroutine that runs."""
+        self._spoilt = True
+        self.task.cancel()
+
+    async def _serve(self) -> None:
+        crew = self._crew
+        try:
+            await self._run_all()
+        except Exception as error:  # ours: those of users do not come out
+            crew.runner.fault("a slot", error)
+        finally:
+            if self._next is not None:
+                crew.mail.appendleft(self._next)
+            if crew.leader is self:
+                crew.leader = None
+            crew.left(self)
+
+    @types.coroutine
+    def _run_all(self) -> Generator[Any, Any, None]:
+        crew = self._crew
+        mail, now = crew.mail, crew.now
+        until = now() + _TURN
+        while not self._spoilt:
+            if crew.leader is None:
+                crew.leader = self
+            elif crew.leader is not self:
+                return
+            if self._next is not None:
+                job, self._next = self._next, None
+            elif mail:
+                job = mail.popleft()
+            else:
+                crew.leader = None
+                crew.coroutine = None  # keep no function alive
+                if not mail:
+                    return
+                continue  # a job came in between, from a thread that saw a leader
+            if not self._begin(job):
+                if now() > until and not self._spoilt:
+                    try:
+                        yield
+                    except asyncio.CancelledError:
+                        return  # another goes on, unless the loop ends
+                    until = now() + _TURN
+                continue
+            crew.leader = None
+            crew.wake()
+            value, error = yield from self._see_through()
+            self._end(value, error)
+            until = now() + _TURN
+
+    def _begin(self, job: Any) -> bool:
+        """Run the first steps of *job* and of others; whether the last one waits."""
+        crew = self._crew
+        runner, now, cancelling = crew.runner, crew.now, self.task.cancelling
+        begin, handle = runner.begin, runner.handle
+        stack = runner.stack()
+        at = now()
+        until = at + _TURN
+        rest = deque(runner.allot(job, crew.most)) if crew.most else ()
+        ended: list[Any] = []
+        waits = False
+        stack.append(job)
+        try:
+            while True:
+                self.job = stack[-1] = job
+                job.note = self
+                job.started = at
+                begun = error = None
+                try:
+                    begun = begin(job)
+                    if begun is None:
+                        if not ended:
+                            break  # cancelled, and its slot is free: those behind it have none
+                    else:
+                        function, item = begun
+                        if function is not crew.coroutine:
+                            function, item = self._prepare(job, function, item)
+                        context = job.context
+                        if context is None:
+                            context = Context()
+                        self._awaited = context.run(
+                            _first_step, self, handle(job), function, item
+                        )
+                        waits = self._suspended = True
+                        self._context = context
+                        break
+                except StopIteration as stop:
+                    job.value = stop.value
+                except BaseException as raised:
+                    error = raised
+                if not job.settled:
+                    if error is not None:
+                        job.error = error
+                    before, at = at, now()
+                    job.took = at - before
+                    ended.append(job)
+                if cancelling():
+                    self._spoilt = True
+                    break
+                if not rest or not ended or at > until:
+                    break
+                job = rest.popleft()
+        finally:
+            stack.pop()
+            if not waits:
+                self.job = self.work = None
+        if waits:
+            crew.most = 0
+            runner.started(job, at)
+            following: Any = job
+        else:
+            crew.most = min(_MOST, crew.most * 2 or _FIRST)
+            following = rest.popleft() if rest and ended else None
+            self._next = following
+        if rest:
+            runner.give_back(rest)
+        if ended:
+            runner.finish(ended, () if following is None else (following,), self._post)
+        if waits and self.lends:
+            self.lends = False
+            runner.lend(job)
+        return waits
+
+    @types.coroutine
+    def _see_through(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
+        """Drive the coroutine of the job that waits to its end."""
+        run, work, job = self._context.run, self.work, self.job
+        stack = self._crew.runner.stack()
+        awaited = self._awaited
+        while True:
+            step: Callable[[Any], Any]
+            given: Any
+            try:
+                given = yield awaited
+                step = work.send
+            except GeneratorExit:  # the loop is gone
+                run(work.close)
+                raise
+            except BaseException as error:
+                step, given = work.throw, error
+            stack.append(job)
+            try:
+                awaited = run(step, given)
+            except StopIteration as stop:
+                return stop.value, None
+            except BaseException as error:
+                return None, error
+            finally:
+                stack.pop()
+
+    def _end(self, value: Any, error: BaseException | None) -> None:
+        """The job that waited has ended."""
+        job, crew = self.job, self._crew
+        self.job = self.work = self._awaited = None
+        self._suspended = self.lends = False
+        # Whoever cancelled it, the next job must not be told.
+        if self.task.cancelling() or getattr(self.task, "_must_cancel", False):
+            self._spoilt = True
+        if job.settled:
+            return  # cancelled: its slot is free
+        job.took = crew.now() - job.started
+        if error is None:
+            job.value = value
+        else:
+            job.error = error
+        crew.runner.finish((job,), (), self._go_on)
+
+    def _post(self, job: Any) -> None:
+        if job is not None:
+            self._crew.mail.append(job)
+
+    def _go_on(self, job: Any) -> None:
+        """Run *job* next."""
+        if job is None:
+            return
+        if self._spoilt or self._crew.leader is not None:
+            self._crew.mail.append(job)
+            self._crew.wake()
+        else:
+            self._next = job
+
+    def _prepare(
+        self, job: Any, function: Callable[[Any], Any], item: Any
+    ) -> tuple[Callable[[Any], Any], Any]:
+        """A function that returns a coroutine, and its argument."""
+        inner = self._crew.runner.function(job)
+        if is_async(inner):
+            if inner is function:
+                self._crew.coroutine = function
+            return function, item
+        return lambda call: self._crew.threads.run(job, *call), (function, item)
+
+    async def adapt(self, work: Any) -> Any:
+        """See to what an async function returned that is no coroutine."""
+        if isinstance(work, abc.ObservableBase):
+            return await observe(self._crew.runner, self.job, work)  # pyright: ignore[reportUnknownArgumentType]
+        if isinstance(work, Awaitable):
+            return await as_coroutine(work)  # pyright: ignore[reportUnknownArgumentType]
+        return work
+
+
+def _first_step(
+    slot: Slot, handle: Any, function: Callable[[Any], Any], item: Any
+) -> Any:
+    """Call *function*, in the context of its job, and begin with what it returns."""
+    held.set(handle)
+    try:
+        work = function(item)
+    except StopIteration as stop:
+        raise RuntimeError(f"the function raised {stop!r}") from stop
+    if type(work) is not CoroutineType:
+        work = slot.adapt(work)
+    slot.work = work
+    return work.send(None)

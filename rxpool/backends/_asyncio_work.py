@@ -1,0 +1,167 @@
+"""What functions do on an event loop that are not ``async def``: threads, Observables."""
+
+import asyncio
+import functools
+import inspect
+import threading
+from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
+from typing import Any, Final
+
+from reactivex import abc
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxpool.backends._base import SEVERAL, Runner
+from rxpool.backends._threads import ThreadBackend
+
+__all__ = ("Threads", "is_async", "observe")
+
+_DEEP: Final = 100  #: so often a function may be wrapped
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether *function* is an ``async def``, perhaps bound, partial or wrapped."""
+    inner: Any = function
+    for _ in range(_DEEP):
+        if inspect.iscoroutinefunction(inner):
+            return True
+        if isinstance(inner, functools.partial):
+            inner = inner.func  # pyright: ignore[reportUnknownMemberType]
+        elif inspect.ismethod(inner):
+            inner = inner.__func__
+        elif hasattr(inner, "__wrapped__"):
+            inner = inner.__wrapped__
+        elif not isinstance(inner, type):
+            return inspect.iscoroutinefunction(getattr(type(inner), "__call__", None))
+        else:
+            return False
+    return False
+
+
+async def observe(runner: Runner, job: Any, work: abc.ObservableBase[Any]) -> Any:
+    """Give the items of *work* as results of *job*; they come on the threads that emit."""
+    ending = _Ending()
+    handle = SingleAssignmentDisposable()
+    try:
+        handle.disposable = _subscribe(runner, job, work, ending)
+        return await ending.future
+    finally:
+        handle.dispose()
+
+
+def _subscribe(
+    runner: Runner, job: Any, work: abc.ObservableBase[Any], ending: "_Ending"
+) -> abc.DisposableBase:
+    return work.subscribe(
+        lambda value: runner.part(job, value),
+        lambda error: ending(None, error),
+        lambda: ending(SEVERAL, None),
+    )
+
+
+class _Ending:
+    """A future of the running loop that any thread may settle, by calling this."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.future: asyncio.Future[Any] = self._loop.create_future()
+
+    def __call__(self, value: Any, error: BaseException | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._settle, value, error)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    def _settle(self, value: Any, error: BaseException | None) -> None:
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(value)
+        elif isinstance(error, StopIteration):
+            # As in a coroutine; futures refuse it.
+            self.future.set_exception(RuntimeError(f"the function raised {error!r}"))
+        else:
+            self.future.set_exception(error)
+
+
+class _Call:
+    """A function to be called on a thread."""
+
+    def __init__(
+        self, job: Any, function: Callable[[Any], Any], item: Any, context: Context
+    ) -> None:
+        self.note: Any = None
+        self.job = job
+        self.function = function
+        self.item = item
+        self.context = context
+        self.ending = _Ending()
+        self.gone = False  # nobody wants the result
+        self.handle = SingleAssignmentDisposable()
+
+
+class Threads:
+    """Calls plain functions on threads of its own; a coroutine waits for each."""
+
+    def __init__(self, name: str, runner: Runner, slots: int) -> None:
+        self._runner = runner
+        self._calls: dict[Any, _Call] = {}  # by job
+        self._here = threading.local()
+        self.crew = ThreadBackend(name)
+        self.crew.bind(self, slots)  # type: ignore[arg-type]
+
+    async def run(self, job: Any, function: Callable[[Any], Any], item: Any) -> Any:
+        """Call ``function(item)`` on a thread; see to what it returns here.
+
+        An awaitable is awaited, and the items of an Observable are results of the job.
+        """
+        call = _Call(job, function, item, copy_context())
+        self._calls[job] = call
+        try:
+            self.crew.start((call,))
+            value = await call.ending.future
+        except asyncio.CancelledError:
+            call.gone = True
+            self.crew.abandon((call,))
+            raise
+        finally:
+            call.handle.dispose()
+            del self._calls[job]
+        if isinstance(value, Awaitable):
+            return await value  # pyright: ignore[reportUnknownVariableType]
+        return value
+
+    def work(self, call: _Call, note: Any) -> None:
+        """Make a call on this thread; `ThreadBackend` calls this."""
+        call.note = note
+        if call.gone:
+            return
+        stack = self._runner.stack()
+        stack.append(call.job)
+        self._here.call = call
+        try:
+            call.context.run(self._make, call)
+        except BaseException as error:
+            call.ending(None, error)
+        finally:
+            self._here.call = None
+            stack.pop()
+
+    def _make(self, call: _Call) -> None:
+        value = call.function(call.item)
+        if isinstance(value, abc.ObservableBase):
+            call.handle.disposable = _subscribe(self._runner, call.job, value, call.ending)  # pyright: ignore[reportUnknownArgumentType]
+        else:
+            call.ending(value, None)
+
+    def lend(self, job: Any) -> None:
+        """*job* waits for others: if it has a thread, another may take its place."""
+        call = self._calls.get(job)
+        if call is not None:
+            self.crew.lend((call,))
+
+    def waits(self) -> None:
+        """This thread is going to wait: if it is one of these, another may take its place."""
+        call = getattr(self._here, "call", None)
+        if call is not None:
+            self.crew.lend((call,))
