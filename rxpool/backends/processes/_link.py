@@ -6,6 +6,7 @@ import struct
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any, Final
@@ -45,7 +46,7 @@ from rxpool.backends.processes._wire import (
     encode,
     spans_of,
 )
-from rxpool.backends.processes._worker import RECORD
+from rxpool.backends.processes._worker import records
 from rxpool.errors import NotPicklable
 
 __all__ = ("Link", "LinkDead", "Note")
@@ -218,10 +219,9 @@ class Link:
         return parcel.refused
 
     def _post(self, first: int, body: bytes) -> None:
-        try:
+        # If it has died, whoever serves the link finds the tasks in `out`.
+        with suppress(OSError, ValueError):
             self._conn.send_bytes(struct.pack("<Q", first) + body)
-        except (OSError, ValueError):
-            pass  # it has died: whoever serves the link finds the tasks in `out`
 
     def await_ready(self) -> BaseException | None:
         """Wait until the worker has started; the error of its initializer, if that raised."""
@@ -258,10 +258,8 @@ class Link:
     def farewell(self) -> None:
         """Tell an idle worker to end."""
         self.leaving = True
-        try:
+        with suppress(OSError, ValueError):  # it has ended
             self._conn.send_bytes(EXIT)
-        except (OSError, ValueError):
-            pass  # it has ended
 
     # -- from the worker ----------------------------------------------------------------
 
@@ -451,19 +449,11 @@ class Link:
         journal = bytes(self._block.journal[:used])
         if numbers[RUNNING] != running:
             return  # the worker goes on, and may be writing there
-        wires: list[Any] = []
-        ends: list[float] = []
-        begun: float | None = None
-        position = 0
-        while position + RECORD.size <= used:
-            length, start, ended = RECORD.unpack_from(journal, position)
-            position += RECORD.size
-            wires.append(pickle.loads(journal[position : position + length]))
-            ends.append(ended)
-            begun = start if begun is None else begun
-            position += length
-        if wires and begun is not None:
-            self._results(first, wires, begun, ends, go_on, False)
+        found = list(records(journal))
+        if found:
+            wires = [wire for wire, _, _ in found]
+            ends = [ended for _, _, ended in found]
+            self._results(first, wires, found[0][1], ends, go_on, False)
 
 
 def _poller(conn: Connection) -> Callable[[float | None], Any]:

@@ -7,7 +7,7 @@ import signal
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from time import monotonic
@@ -40,15 +40,21 @@ from rxpool.backends.processes._messages import (
     Settings,
 )
 from rxpool.backends.processes._resident import resident_bytes
-from rxpool.backends.processes._wire import ATOMS, decode, encode, encode_error, spans_of
+from rxpool.backends.processes._wire import FIXED, decode, encode, encode_error, spans_of
 from rxpool.tasks import find_with
 
-__all__ = ("RECORD", "main")
+__all__ = ("main", "records")
 
 _FLUSH: Final = 0.002  #: seconds that a result may wait for others
 
-#: the head of a record in the journal: length of the pickle, when the item began and ended
-RECORD: Final = struct.Struct("<Qdd")
+# A record of the journal: the length of a pickle, when the item began and ended; then the
+# pickle.  Common numbers have records of their own, which are quicker to write.
+RECORD: Final = struct.Struct("<qdd")
+SHORT_INT: Final = struct.Struct("<qddq")
+SHORT_FLOAT: Final = struct.Struct("<qddd")
+INT: Final = -1  #: instead of a length
+FLOAT: Final = -2
+NOTHING: Final = -3
 
 
 def main(conn: Connection, block: Block, settings: Settings) -> None:
@@ -72,6 +78,26 @@ def main(conn: Connection, block: Block, settings: Settings) -> None:
         pass  # the parent is gone
     finally:
         conn.close()
+
+
+def records(journal: bytes) -> Iterator[tuple[Any, float, float]]:
+    """The results in a journal: what stands for each, when the item began and ended."""
+    position = 0
+    while position + RECORD.size <= len(journal):
+        length, begun, ended = RECORD.unpack_from(journal, position)
+        if length == INT:
+            yield SHORT_INT.unpack_from(journal, position)[3], begun, ended
+            position += SHORT_INT.size
+        elif length == FLOAT:
+            yield SHORT_FLOAT.unpack_from(journal, position)[3], begun, ended
+            position += SHORT_FLOAT.size
+        elif length == NOTHING:
+            yield None, begun, ended
+            position += SHORT_INT.size
+        else:
+            position += RECORD.size
+            yield pickle.loads(journal[position : position + length]), begun, ended
+            position += length
 
 
 def _die_with_parent() -> None:
@@ -112,7 +138,9 @@ class _Worker:
         self._max_memory = settings.max_memory
         self._lock = threading.RLock()  # one message at a time
         self._functions: dict[int, Callable[[Any], Any]] = {}
-        self._item = -1  # that runs
+        self._journal = block.journal
+        self._full = len(block.journal) - SHORT_INT.size  # no more records beyond
+        self._busy = False
         self._ran = 0
         self._results: list[Any] = []  # not sent
         self._ends: list[float] = []
@@ -123,9 +151,9 @@ class _Worker:
         find_with(self._current)
 
     def _current(self) -> _Handle | None:
-        if self._item < 0 or threading.current_thread() is not threading.main_thread():
+        if not self._busy or threading.current_thread() is not threading.main_thread():
             return None
-        return _Handle(self, self._item)
+        return _Handle(self, int(self._numbers[RUNNING]))
 
     def send(self, *message: Any) -> None:
         """Say something to the parent."""
@@ -162,50 +190,61 @@ class _Worker:
                 fn = self._functions[known] = decode(function)
             except BaseException as error:
                 broken = error
-        begun = self._flushed = monotonic()
+        self._flushed = monotonic()
+        self._busy = True
         try:
-            for item, wire in enumerate(wires, first):
-                # First the intent, then the look at the limit: the parent does it the other
-                # way round, so never do both think that the item is theirs.
-                numbers[STARTED] = begun
-                numbers[RUNNING] = item
-                if numbers[LIMIT] <= item < numbers[RESUME]:
-                    self._flush()
-                    self._free(wires[item - first :])
-                    self.send(SKIPPED, item, first + len(wires) - item)
-                    return True
-                self._item = item
-                if broken is None:
-                    assert fn is not None
-                    result = self._attempt(fn, wire)
-                else:
-                    result = encode_error(broken)
-                ended = monotonic()
-                self._keep(item, result, begun, ended)
-                begun = ended
+            return self._run_all(first, wires, fn, broken)
+        finally:
+            self._busy = False
+
+    def _run_all(
+        self,
+        first: int,
+        wires: Sequence[Any],
+        fn: Callable[[Any], Any] | None,
+        broken: BaseException | None,
+    ) -> bool:
+        numbers = self._numbers
+        limited = self._max_tasks is not None or self._max_memory is not None
+        begun = self._flushed
+        for item, wire in enumerate(wires, first):
+            # First the intent, then the look at the limit: the parent does it the other way
+            # round, so never do both think that the item is theirs.
+            numbers[STARTED] = begun
+            numbers[RUNNING] = item
+            if numbers[LIMIT] <= item < numbers[RESUME]:
+                self._flush()
+                self._free(wires[item - first :])
+                self.send(SKIPPED, item, first + len(wires) - item)
+                return True
+            if broken is not None:
+                result = encode_error(broken)
+            elif type(wire) is tuple:
+                result = self._attempt(fn, wire)
+            else:
+                try:
+                    result = fn(wire)
+                    if type(result) not in FIXED:
+                        result = self._encode(result)
+                except BaseException as error:
+                    result = encode_error(error)
+            ended = monotonic()
+            self._keep(item, result, begun, ended)
+            begun = ended
+            if limited:
                 self._ran += 1
                 if self._enough():
                     self._flush()
                     self.send(BYE)
                     return False
-            self._flush()
-        finally:
-            self._item = -1
-        if self._enough():
+        self._flush()
+        if limited and self._enough():
             self.send(BYE)
             return False
         return True
 
-    def _attempt(self, fn: Callable[[Any], Any], wire: Any) -> Any:
-        """Run one item: what stands for its result."""
-        if type(wire) is not tuple:
-            try:
-                value = fn(wire)
-                if type(value) in ATOMS:
-                    return encode(value, self._block.results, "the result")
-                return self._encode(value)
-            except BaseException as error:
-                return encode_error(error)
+    def _attempt(self, fn: Any, wire: Any) -> Any:
+        """Run an item that was pickled: what stands for its result."""
         views: list[memoryview] = []
         item = value = None
         try:
@@ -231,7 +270,7 @@ class _Worker:
         """Send the results of an Observable home as they come."""
         ended = threading.Event()
         errors: list[BaseException] = []
-        item = self._item
+        item = int(self._numbers[RUNNING])
         self._flush()
 
         def on_error(error: BaseException) -> None:
@@ -253,26 +292,56 @@ class _Worker:
 
     def _keep(self, item: int, result: Any, begun: float, ended: float) -> None:
         """Note a result; send it with those before if that is time."""
-        numbers, journal = self._numbers, self._block.journal
-        data = pickle.dumps(result, 5)
-        behind = self._used + RECORD.size + len(data)
-        if behind > len(journal):
-            self._flush()
-            behind = RECORD.size + len(data)
         if not self._results:
             self._begun = begun
-            numbers[JOURNAL_FIRST] = item
+            self._numbers[JOURNAL_FIRST] = item
+        used = self._used
+        kind = type(result)
+        if used > self._full:
+            self._flush_before(item, begun)
+            used = 0
+        try:
+            if kind is int:
+                SHORT_INT.pack_into(self._journal, used, INT, begun, ended, result)
+                used += SHORT_INT.size
+            elif kind is float:
+                SHORT_FLOAT.pack_into(self._journal, used, FLOAT, begun, ended, result)
+                used += SHORT_INT.size
+            elif result is None:
+                SHORT_INT.pack_into(self._journal, used, NOTHING, begun, ended, 0)
+                used += SHORT_INT.size
+            else:
+                used = self._write(used, result, item, begun, ended)
+        except struct.error:  # a large number
+            used = self._write(used, result, item, begun, ended)
         self._results.append(result)
         self._ends.append(ended)
-        if behind > len(journal):  # too large: it goes at once
+        self._used = used
+        if used < 0:
             self._flush()
             return
-        RECORD.pack_into(journal, self._used, len(data), begun, ended)
-        journal[self._used + RECORD.size : behind] = data
-        self._used = behind
-        numbers[JOURNAL_USED] = behind
+        self._numbers[JOURNAL_USED] = used
         if ended - self._flushed >= _FLUSH:
             self._flush()
+
+    def _write(self, used: int, result: Any, item: int, begun: float, ended: float) -> int:
+        """Write a pickled record; answers the bytes used, below 0 if it does not fit."""
+        data = pickle.dumps(result, 5)
+        behind = used + RECORD.size + len(data)
+        if behind > len(self._journal):
+            self._flush_before(item, begun)
+            used, behind = 0, RECORD.size + len(data)
+            if behind > len(self._journal):
+                return -1  # it goes at once
+        RECORD.pack_into(self._journal, used, len(data), begun, ended)
+        self._journal[used + RECORD.size : behind] = data
+        return behind
+
+    def _flush_before(self, item: int, begun: float) -> None:
+        """Make room in the journal for the result of *item*."""
+        self._flush()
+        self._begun = begun
+        self._numbers[JOURNAL_FIRST] = item
 
     def _flush(self) -> None:
         """Send the results that were not sent."""
