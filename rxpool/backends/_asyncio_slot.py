@@ -57,7 +57,6 @@ class Slot:
         self._context = Context()
         self._next: Any = None  # a job that runs in this slot already
         self._awaited: Any = None  # what the coroutine waits for
-        self._suspended = False
         self._spoilt = False  # somebody cancelled the asyncio task
         self.task = asyncio.Task(
             self._serve(), loop=loop, name=f"{crew.name}-slot", context=Context()
@@ -117,68 +116,95 @@ class Slot:
 
     def _begin(self, job: Any) -> bool:
         """Run the first steps of *job* and of others; whether the last one waits."""
-        crew = self._crew
-        runner, now, cancelling = crew.runner, crew.now, self.task.cancelling
-        begin, handle = runner.begin, runner.handle
+        runner = self._crew.runner
+        self.job = job
+        job.note = self
+        job.started = self._crew.now()
         stack = runner.stack()
-        at = now()
-        until = at + _TURN
-        rest = deque(runner.allot(job, crew.most)) if crew.most else ()
-        ended: list[Any] = []
-        waits = False
         stack.append(job)
+        ended: list[Any] = []
+        rest: deque[Any] = deque()
+        waits = False
         try:
-            while True:
-                self.job = stack[-1] = job
-                job.note = self
-                job.started = at
-                begun = error = None
-                try:
-                    begun = begin(job)
-                    if begun is None:
-                        if not ended:
-                            break  # cancelled, and its slot is free: those behind it have none
-                    else:
-                        function, item = begun
-                        if function is not crew.coroutine:
-                            function, item = self._prepare(job, function, item)
-                        context = job.context
-                        if context is None:
-                            context = Context()
-                        self._awaited = context.run(
-                            _first_step, self, handle(job), function, item
-                        )
-                        waits = self._suspended = True
-                        self._context = context
-                        break
-                except StopIteration as stop:
-                    job.value = stop.value
-                except BaseException as raised:
-                    error = raised
-                if not job.settled:
-                    if error is not None:
-                        job.error = error
-                    before, at = at, now()
-                    job.took = at - before
-                    ended.append(job)
-                if cancelling():
-                    self._spoilt = True
-                    break
-                if not rest or not ended or at > until:
-                    break
-                job = rest.popleft()
+            begun = runner.begin(job)
+            if begun is not None:  # else it was cancelled, and its slot is free
+                function, item = self._prepare(job, *begun)
+                if self._crew.most and function is self._crew.coroutine:
+                    rest.extend(runner.allot(job, self._crew.most, False))
+                waits = self._run_lot(job, function, item, rest, ended, stack)
+        except BaseException as error:
+            job.error = error
+            ended.append(job)
         finally:
             stack.pop()
+            job = self.job
             if not waits:
                 self.job = self.work = None
+        self._conclude(job, ended, rest, waits)
+        return waits
+
+    def _run_lot(
+        self,
+        job: Any,
+        function: Callable[[Any], Any],
+        item: Any,
+        rest: deque[Any],
+        ended: list[Any],
+        stack: list[Any],
+    ) -> bool:
+        """Run *job* and *rest* until one waits; those that end go to *ended*."""
+        crew = self._crew
+        now, handle, cancelling = crew.now, crew.runner.handle, self.task.cancelling
+        at = job.started
+        until = at + _TURN
+        while True:
+            context = job.context or Context()
+            try:
+                self._awaited = context.run(_first_step, self, handle(job), function, item)
+            except StopIteration as stop:
+                if not job.settled:
+                    job.value = stop.value
+            except BaseException as error:
+                if not job.settled:
+                    job.error = error
+            else:
+                self._context = context
+                return True
+            before, at = at, now()
+            if not job.settled:
+                job.took = at - before
+                ended.append(job)
+            elif not ended:
+                return False  # it was cancelled, and with it the slot is free
+            if cancelling():
+                self._spoilt = True
+                return False
+            if at > until:
+                return False
+            while True:
+                if not rest:
+                    return False
+                job = rest.popleft()
+                if not job.settled:
+                    break
+            self.job = stack[-1] = job
+            job.note = self
+            job.started = at
+            item = job.item
+
+    def _conclude(self, job: Any, ended: list[Any], rest: deque[Any], waits: bool) -> None:
+        """Let the results of a lot go, and what was not begun."""
+        crew = self._crew
+        runner = crew.runner
+        following = None
         if waits:
             crew.most = 0
-            runner.started(job, at)
-            following: Any = job
+            runner.started(job, job.started)
+            following = job
         else:
             crew.most = min(_MOST, crew.most * 2 or _FIRST)
-            following = rest.popleft() if rest and ended else None
-            self._next = following
+            if rest and ended:
+                following = self._next = rest.popleft()
         if rest:
             runner.give_back(rest)
         if ended:
@@ -186,7 +212,6 @@ class Slot:
         if waits and self.lends:
             self.lends = False
             runner.lend(job)
-        return waits
 
     @types.coroutine
     def _see_through(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
@@ -219,7 +244,7 @@ class Slot:
         """The job that waited has ended."""
         job, crew = self.job, self._crew
         self.job = self.work = self._awaited = None
-        self._suspended = self.lends = False
+        self.lends = False
         # Whoever cancelled it, the next job must not be told.
         if self.task.cancelling() or getattr(self.task, "_must_cancel", False):
             self._spoilt = True
@@ -250,12 +275,15 @@ class Slot:
         self, job: Any, function: Callable[[Any], Any], item: Any
     ) -> tuple[Callable[[Any], Any], Any]:
         """A function that returns a coroutine, and its argument."""
-        inner = self._crew.runner.function(job)
+        crew = self._crew
+        if function is crew.coroutine:
+            return function, item
+        inner = crew.runner.function(job)
         if is_async(inner):
             if inner is function:
-                self._crew.coroutine = function
+                crew.coroutine = function
             return function, item
-        return lambda call: self._crew.threads.run(job, *call), (function, item)
+        return lambda call: crew.threads.run(job, *call), (function, item)
 
     async def adapt(self, work: Any) -> Any:
         """See to what an async function returned that is no coroutine."""

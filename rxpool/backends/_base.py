@@ -43,8 +43,11 @@ class Runner(Protocol):
     def started(self, task: Any, at: float) -> None:
         """A job runs since *at*."""
 
-    def allot(self, task: Any, most: int) -> list[Any]:
-        """More jobs with the same function, to be run in the same slot after *task*."""
+    def allot(self, task: Any, most: int, fairly: bool = True) -> list[Any]:
+        """More jobs with the same function, to be run in the same slot after *task*.
+
+        Their arguments are their ``item``.  *fairly*: the other slots get as many.
+        """
         ...
 
     def give_back(self, lot: Sequence[Any]) -> None:

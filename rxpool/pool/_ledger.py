@@ -271,10 +271,11 @@ class Ledger:
 
     # -- lots: several tasks in one slot ----------------------------------------------
 
-    def allot(self, task: Task, most: int) -> list[Task]:
+    def allot(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
         """Take more tasks of the flow of *task*, to be run after it in the same slot.
 
-        None if other flows wait for their turn; no more than a fair share of what waits.
+        None if other flows wait for their turn; *fairly*: no more than a slot's share of
+        what waits.
         """
         flow = task.flow
         waiting = flow.waiting
@@ -282,7 +283,8 @@ class Ledger:
             return []
         if len(self.ring) > 1:
             return []
-        most = min(most, -(-len(waiting) // flow.limit()))
+        if fairly:
+            most = min(most, -(-len(waiting) // flow.limit()))
         if flow.order is not None:
             most = min(most, flow.window())
         pop = waiting.popleft

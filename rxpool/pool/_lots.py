@@ -18,6 +18,9 @@ class Lots(Following):
     next one; when all have ended, to another task.
     """
 
+    #: what `current_task` needs of a task
+    handle = TaskHandle
+
     def begin(self, task: Task) -> tuple[Callable[[Any], Any], Any] | None:
         """A slot is about to run *task*: the function and its argument.
 
@@ -44,14 +47,10 @@ class Lots(Following):
         """The tasks that this thread is busy with, innermost last."""
         return here.stack
 
-    def handle(self, task: Task) -> TaskHandle:
-        """What `current_task` needs of *task*."""
-        return TaskHandle(task)
-
-    def allot(self, task: Task, most: int) -> list[Task]:
+    def allot(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
         """More tasks for the slot of *task*, to be run after it."""
         with self.lock:
-            lot = self.ledger.allot(task, most)
+            lot = self.ledger.allot(task, most, fairly)
             chores = self.chores()
         self.carry_out(chores)
         return lot
