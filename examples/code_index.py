@@ -20,7 +20,6 @@ import argparse
 import sqlite3
 import sysconfig
 import threading
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
@@ -28,7 +27,7 @@ from pathlib import Path
 from time import strftime
 
 from indexing.database import Index, Tally
-from indexing.source import Tree, parse
+from indexing.source import Tree, ignore_warnings, parse
 from indexing.terminal import Progress, report
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
@@ -108,6 +107,14 @@ def watch(pool: WorkerPool, tree: Tree, index: Index, total: Tally) -> None:
         watcher.join(1.0)
 
 
+def open_pool(on: str, workers: int | None) -> WorkerPool:
+    """Parsing is work for the CPU, so processes are faster; a crash costs one file."""
+    if on == "threads":
+        ignore_warnings()
+        return WorkerPool(workers, name="index")
+    return WorkerPool(workers, on="processes", name="index", initializer=ignore_warnings)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; answers the exit code."""
     parser = argparse.ArgumentParser(description="Index Python source in SQLite.")
@@ -115,7 +122,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("folder", nargs="?", type=Path, default=stdlib, metavar="FOLDER")
     add("--database", type=Path, default=Path("code_index.sqlite"), metavar="PATH")
-    add("--workers", type=int, metavar="N", help="threads that parse")
+    add("--workers", type=int, metavar="N", help="how many parse at once")
+    add("--on", choices=("processes", "threads"), default="processes", help="what parses")
     add("--query", default="parse", metavar="TEXT", help="what to look up at the end")
     add("--watch", action="store_true", help="go on and follow changes")
     options = parser.parse_args(arguments)
@@ -123,11 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not tree.folder.is_dir():
         parser.error(f"no such folder: {tree.folder}")
     try:
-        pool = WorkerPool(options.workers, name="index")
+        pool = open_pool(options.on, options.workers)
         index = Index(options.database)
     except (ValueError, sqlite3.Error) as error:
         parser.error(str(error))
-    warnings.simplefilter("ignore")  # those of the source that is parsed
     with closing(index):
         try:
             signal.signal(signal.SIGINT, interrupt)

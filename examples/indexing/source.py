@@ -4,12 +4,13 @@ import ast
 import os
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-__all__ = ("Definition", "Parsed", "Tree", "parse")
+__all__ = ("Definition", "Parsed", "Tree", "ignore_warnings", "parse")
 
 
 class Definition(NamedTuple):
@@ -51,6 +52,11 @@ def parse(folder: Path, path: Path) -> Parsed:
                     found.append(_definition(name, kind, child))
                 todo.append((name, child))
     return Parsed(len(source), found)
+
+
+def ignore_warnings() -> None:
+    """Those of the source that is parsed are not ours."""
+    warnings.simplefilter("ignore")
 
 
 def _definition(name: str, kind: str, node: Any) -> Definition:
