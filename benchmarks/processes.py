@@ -129,8 +129,11 @@ def eight_arrays() -> list[Any]:
 
 
 def arrays(items: int) -> Iterator[Any]:
-    """Eight arrays over and over."""
-    return islice(cycle(eight_arrays()), items)
+    """Eight arrays over and over, each time as another object.
+
+    The same object would be pickled once for all of a chunk.
+    """
+    return (array.view() for array in islice(cycle(eight_arrays()), items))
 
 
 # -- the tables ----------------------------------------------------------------------------
