@@ -98,6 +98,12 @@ class Books:
     def _parked_to_errands(self, flow: FlowLedger) -> None:
         self._errands.extend(self._parked.pop(flow, ()))
 
+    def tell_changed(self) -> None:
+        """A flow ended: call `when_changed`, once the lock is released.  Locked."""
+        if self.when_changed is not None:
+            self._errands.append(self.when_changed)
+            self.when_changed = None
+
     # -- chores -------------------------------------------------------------------------
 
     def errand(self, call: Callable[[], object]) -> None:

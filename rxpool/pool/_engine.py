@@ -50,9 +50,13 @@ class Engine(Running):
             self.check_open()
             self.flows[binding] = nested
         if nested and lend:
-            for task in busy_here():
-                if task.flow.ledger is self.ledger:
-                    self.lend(task)
+            self._lend_all()
+
+    def _lend_all(self) -> None:
+        """The tasks that the caller works for need no slot any more."""
+        for task in busy_here():
+            if task.flow.ledger is self.ledger:
+                self.lend(task)
 
     def lend(self, task: Task) -> None:
         """*task* needs no slot any more."""
@@ -61,7 +65,7 @@ class Engine(Running):
             # One of a lot has a slot when those before it are settled.
             will_run = task.running is False and task in task.flow.tasks
             if runs:
-                self.ledger.release(task)
+                self.ledger.lend(task)
             chores = self.chores()
         if runs or will_run:
             self.backend.lend((task,))
@@ -154,8 +158,14 @@ class Engine(Running):
             self.backend.help(task)
 
     def run_waiting(self, task: Task) -> None:
-        """Run *task* here if this thread works for the pool and the task still waits."""
-        if not self.works_here() or not (self.backend.runs_here or self.backend.helps):
+        """Run *task* here if this thread works for the pool and the task still waits.
+
+        Where jobs run elsewhere, a caller that works for the pool gives its slot up instead.
+        """
+        if not self.works_here():
+            return
+        if not self.backend.runs_here:
+            self._lend_all()
             return
         with self.lock:
             mine = self.ledger.take_this(task)

@@ -60,7 +60,8 @@ class Feed:
         plain = ledger.order is None and ledger.sorted is None and ledger.deadline is None
         self.swift = self._swift if plain else None
         ledger.binding = self
-        engine.open(self, lend=False)
+        # Where the consumer cannot run tasks itself, they need the slot of the task it is.
+        engine.open(self, lend=not engine.backend.runs_here)
 
     # -- what the engine asks ---------------------------------------------------------
 

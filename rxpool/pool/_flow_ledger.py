@@ -57,6 +57,7 @@ class FlowLedger:
         "held",
         "keeps_drops",
         "ledger",
+        "lent",
         "listed",
         "low_water",
         "max_pending",
@@ -121,6 +122,7 @@ class FlowLedger:
         #: in completion order: what can be fetched; in input order: what is out of turn
         self.done: deque[Any] = deque()
         self.tasks: set[Task] = set()  # running or allotted
+        self.lent: set[Task] = set()  # running, but without the slot they had
         self.running = 0
         self.allotted = 0
         self.reordered = 0  # in input order: done and not fetched
@@ -158,7 +160,9 @@ class FlowLedger:
     def limit(self) -> int:
         """How many tasks may run."""
         slots = self.ledger.slots
-        return slots if self.concurrency is None else min(self.concurrency, slots)
+        if self.concurrency is None:
+            return slots + len(self.lent)
+        return min(self.concurrency, slots)
 
     def may_run(self) -> bool:
         """Whether the flow's own bounds let one more task start."""

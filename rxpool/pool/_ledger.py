@@ -232,6 +232,13 @@ class Ledger:
             task.slot = False
             self.free += 1
 
+    def lend(self, task: Task) -> None:
+        """*task* runs on without a slot; unless the user set a bound, another may beside it."""
+        if task.running and task.slot:
+            self.release(task)
+            task.flow.lent.add(task)
+            self.enlist(task.flow)
+
     def take_this(self, task: Task) -> bool:
         """Start a task that waits, on the thread that needs its result; uses no slot."""
         if task.running or task.settled or task not in task.flow.waiting:
@@ -404,6 +411,7 @@ class Ledger:
         else:
             flow.running -= 1
             task.running = False
+            flow.lent.discard(task)
 
     def _fail(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
         """The end of a task that did not run."""

@@ -133,6 +133,7 @@ class Lots(Following):
         with self.lock:
             flow.cells.append(cell)
             flow.running -= ran
+            flow.lent.difference_update(good)
             flow.allotted += ran  # all of them count until they are delivered
             following = self._pass_on(tasks, rest)
             chores = self.chores()

@@ -1,6 +1,5 @@
 """`WorkerPool`: the public face."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from itertools import count
@@ -47,6 +46,8 @@ class WorkerPool(Streams):
 
     A pool is a context manager, sync and async: leaving the block closes it, leaving it by
     an exception terminates it.  A pool that is open when the interpreter exits is closed.
+    With ``on="asyncio"`` in a running loop the block has to be an ``async with``: a ``with``
+    that would have to wait for work at its end raises `WouldBlock` instead.
 
     Args:
         workers: How many tasks run at once; 1 or more.  By default the number of CPUs that
@@ -207,9 +208,9 @@ class WorkerPool(Streams):
             timeout: Seconds (or a timedelta) after which the rest is terminated.
 
         Returns:
-            Whether everything finished.  In virtual time, and on a worker of the pool
-            itself, nobody can wait: there it answers how things stand, and the pool ends
-            when its work does.
+            Whether everything finished.  In virtual time, on a worker of the pool itself,
+            and on the event loop that runs its work, nobody can wait: there it answers how
+            things stand, and the pool ends when its work does.
         """
         limit = None if timeout is None else checks.duration("timeout", timeout)
         return self._shutdown.close(limit)
@@ -236,10 +237,10 @@ class WorkerPool(Streams):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is None:
-            self.close()
-        else:
+        if error is not None:
             self.terminate()
+        elif not self.close():
+            self._shutdown.check_left()
 
     async def __aenter__(self) -> Self:
         return self
@@ -250,5 +251,4 @@ class WorkerPool(Streams):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        end: Callable[[], object] = self.close if error is None else self.terminate
-        await asyncio.to_thread(end)
+        await self._shutdown.leave(error is not None)

@@ -40,9 +40,7 @@ class Settling(Books):
             self.count_past()
             self._parked_to_errands(binding.ledger)
             self.changed.notify_all()
-            if self.when_changed is not None:
-                self._errands.append(self.when_changed)
-                self.when_changed = None
+            self.tell_changed()
             chores = self.chores()
         if alarm is not None:
             alarm.dispose()

@@ -1,5 +1,6 @@
 """How a pool ends: graceful or at once, and at interpreter exit."""
 
+import asyncio
 import atexit
 import sys
 import threading
@@ -8,6 +9,8 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 from rxpool._core.inlet import Node
+from rxpool._core.sleeper import Sleeper
+from rxpool.errors import WouldBlock
 from rxpool.pool._engine import Engine
 
 __all__ = ("Shutdown", "close_at_exit")
@@ -30,7 +33,7 @@ class Shutdown:
         deadline = None if timeout is None else monotonic() + timeout
         with engine.lock:
             engine.closing = True
-        if engine.works_here() or engine.clock.virtual:
+        if not self._may_wait():
             return self._close_without_waiting()
         finished = self._drain(deadline)
         if not finished:
@@ -42,11 +45,64 @@ class Shutdown:
         """See `WorkerPool.terminate`."""
         engine = self._engine
         engine.lost(f"pool {engine.name!r} was terminated")
-        if not (engine.works_here() or engine.clock.virtual):
+        if self._may_wait():
             self._drain(monotonic() + _GRACE)
             self._end(_GRACE)
         else:
             self._end(0.0)
+
+    async def leave(self, by_error: bool) -> None:
+        """Close or terminate from a coroutine, without blocking its loop."""
+        if self._may_wait():
+            if by_error:
+                await asyncio.to_thread(self.terminate)
+            else:
+                await asyncio.to_thread(self.close, None)
+            return
+        if by_error:
+            self.terminate()
+        elif self._engine.works_here():
+            self._close_without_waiting()
+            return
+        else:
+            try:
+                await self._drain_here()
+            except BaseException:
+                self.terminate()
+                raise
+            self._end(0.0)
+        ended = getattr(self._engine.backend, "ended", None)
+        if ended is not None:
+            await ended(_GRACE)
+
+    def check_left(self) -> None:
+        """Raise `WouldBlock` if `close` did not wait because it must not block a loop."""
+        if not (self._engine.works_here() or self._engine.clock.virtual):
+            self._engine.backend.waits()
+
+    def _may_wait(self) -> bool:
+        engine = self._engine
+        if engine.works_here() or engine.clock.virtual:
+            return False
+        try:
+            engine.backend.waits()
+        except WouldBlock:
+            return False
+        return True
+
+    async def _drain_here(self) -> None:
+        """Wait on this thread's loop until every flow has ended."""
+        engine = self._engine
+        sleeper = Sleeper()
+        with engine.lock:
+            engine.closing = True
+        while True:
+            look = self._cut_beginnings()
+            with engine.lock:
+                if not engine.flows:
+                    return
+                engine.when_changed = sleeper.wake
+            await sleeper.sleep(_LOOK if look else None)
 
     def _close_without_waiting(self) -> bool:
         engine = self._engine

@@ -196,3 +196,4 @@ class Calls:
             self._opened = False
             self._engine.flows.pop(self, None)
             self._engine.changed.notify_all()
+            self._engine.tell_changed()
