@@ -169,7 +169,7 @@ class AsyncioBackend:
                 "here would never end: await the future, use 'async for' and 'async with'"
             )
         if self.loop.dead:
-            raise WouldBlock(f"the event loop of pool {self.name!r} is closed")
+            self.loop.lost()  # so that nothing is left to be waited for
         self.threads.waits()
 
     def look_at(self, jobs: Collection[Any]) -> None:
@@ -193,6 +193,14 @@ class AsyncioBackend:
             wait = 0.0
         self.threads.crew.stop(wait)
         self.loop.stop(wait)
+
+    async def ended(self, wait: float) -> None:
+        """Wait on the loop until what was cancelled has cleaned up, *wait* seconds at most."""
+        tasks: set[Any] = {slot.task for slot in self._slots}
+        tasks |= self._others | {self.loop.keeper}
+        tasks -= {asyncio.current_task(), None}
+        if tasks:
+            await asyncio.wait(tasks, timeout=wait)
 
     def _cancel_all(self) -> None:
         for slot in list(self._slots):

@@ -31,7 +31,7 @@ class PoolLoop:
         self._name = name
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._keeper: asyncio.Task[None] | None = None
+        self.keeper: asyncio.Task[None] | None = None  # see `_keep`
         self._stopping = False
         try:
             self.loop = asyncio.get_running_loop()
@@ -54,19 +54,19 @@ class PoolLoop:
     def ensure(self) -> asyncio.AbstractEventLoop:
         """The loop, which may be started for this."""
         loop = self.loop
-        if loop is not None and (self.own or self._keeper is not None or self._stopping):
+        if loop is not None and (self.own or self.keeper is not None or self._stopping):
             return loop
         with self._lock:
             if self.loop is None:
                 if self._stopping:
                     raise PoolClosed(f"pool {self._name!r} is closed")
                 self._start_thread()
-            elif self._keeper is None and self.is_here:
-                self._keeper = asyncio.Task(
+            elif self.keeper is None and self.is_here:
+                self.keeper = asyncio.Task(
                     self._keep(), loop=self.loop, name=self._name, context=Context()
                 )
                 # A loop that is closed without having cancelled its tasks says nothing.
-                self._keeper._log_destroy_pending = False  # type: ignore[attr-defined]
+                self.keeper._log_destroy_pending = False  # type: ignore[attr-defined]
         assert self.loop is not None
         return self.loop
 
@@ -85,7 +85,10 @@ class PoolLoop:
         if loop is None:
             return
         try:
-            loop.call_soon_threadsafe(self._end)
+            if self.is_here and self.keeper is not None:
+                self._end()
+            else:
+                loop.call_soon_threadsafe(self._end)
         except RuntimeError:  # closed
             return
         if thread is not None and not self.is_here:
@@ -117,8 +120,8 @@ class PoolLoop:
                 loop.close()
 
     def _end(self) -> None:
-        if self._keeper is not None:
-            self._keeper.cancel()
+        if self.keeper is not None:
+            self.keeper.cancel()
         if self.own:
             asyncio.get_running_loop().stop()
 
