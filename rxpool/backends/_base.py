@@ -43,6 +43,9 @@ class Runner(Protocol):
     def started(self, task: Any, at: float) -> None:
         """A job runs since *at*."""
 
+    def failed(self, task: Any, error: BaseException) -> None:
+        """A job has failed; `finish` is called then."""
+
     def allot(self, task: Any, most: int, fairly: bool = True) -> list[Any]:
         """More jobs with the same function, to be run in the same slot after *task*.
 
@@ -58,8 +61,8 @@ class Runner(Protocol):
     ) -> None:
         """Jobs of a slot ended; *rest* run there next.
 
-        Each has its ``value``, or its ``error``, and if it ran when it ``started`` and how
-        many seconds it ``took``.  *go_on* is given another one for the slot, or None.  Then
+        Each has its ``value``, if it has not `failed`, and if it ran when it ``started`` and
+        how many seconds it ``took``.  *go_on* is given another one for the slot, or None.  Then
         results are delivered, which takes as long as subscribers like.
         """
 

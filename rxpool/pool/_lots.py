@@ -47,6 +47,12 @@ class Lots(Following):
         """The tasks that this thread is busy with, innermost last."""
         return here.stack
 
+    def failed(self, task: Task, error: BaseException) -> None:
+        """Note why *task* is going to fail, unless it was cancelled meanwhile."""
+        with self.lock:
+            if not task.settled:
+                task.error = error
+
     def allot(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
         """More tasks for the slot of *task*, to be run after it."""
         with self.lock:

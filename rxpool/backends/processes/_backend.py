@@ -25,7 +25,8 @@ from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("ProcessBackend",)
 
-_STARTS: Final = 3  #: attempts to start a worker before tasks fail
+_STARTS: Final = 3  #: attempts to start a worker, if its initializer raises, before tasks fail
+_DEATHS: Final = 6  #: the same if the process ends before it is ready
 _BACK_OFF: Final = 0.05  #: seconds before the second attempt; doubles
 _GRACE: Final = 0.05  #: seconds for a short item that was cancelled, before it is killed
 _PARTING: Final = 1.0  #: seconds for a process that was told to end
@@ -221,12 +222,14 @@ class ProcessBackend:
             error = self._start_process(worker)
             if error is None:
                 failures = 0
-                if not self._serve(worker):
+                if not self._serve(worker) or worker.owner is not threading.current_thread():
                     return
                 continue
+            if worker.owner is not threading.current_thread():
+                return
             failures += 1
             log.warning("worker did not start", pool=self._name, error=repr(error))
-            if failures >= _STARTS:
+            if failures >= (_DEATHS if isinstance(error, WorkerStartError) else _STARTS):
                 self._give_up(worker, error)
                 return
             with self._lock:
@@ -275,8 +278,9 @@ class ProcessBackend:
             self._mail.clear()
         while jobs:
             job = jobs.pop()
-            job.error = WorkerStartError(f"workers do not start: {reason}")
-            job.error.__cause__ = reason
+            error = WorkerStartError(f"workers do not start: {reason}")
+            error.__cause__ = reason
+            self._runner.failed(job, error)
             following: list[Any] = []
             self._runner.finish([job], (), following.append)
             jobs += [job for job in following if job is not None]
@@ -290,8 +294,14 @@ class ProcessBackend:
         def go_on(job: Any) -> None:
             self._go_on(worker, job)
 
-        if not link.serve(go_on, lambda: worker.owner is me):
-            return False
+        try:
+            if not link.serve(go_on, lambda: worker.owner is me):
+                return False
+        except Exception as error:  # the worker talks nonsense, or this is a fault of ours
+            self._runner.fault("a worker", error)
+            with self._lock:
+                if worker.process is not None:
+                    worker.process.kill()
         with self._lock:
             worker.link = None
             if worker in self._idle:
@@ -303,7 +313,7 @@ class ProcessBackend:
 
     def _resume(self, worker: _Worker) -> None:
         """Serve *worker* in place of a thread that has to wait."""
-        if self._serve(worker):
+        if self._serve(worker) and worker.owner is threading.current_thread():
             self._live(worker)
 
     def _bury(self, worker: _Worker, link: Link) -> None:
@@ -324,7 +334,7 @@ class ProcessBackend:
         if unbegun:
             self._runner.give_back(unbegun)
         if task is not None:
-            task.error = self._cause(link, task, exitcode)
+            self._runner.failed(task, self._cause(link, task, exitcode))
             self._runner.finish([task], (), self._post_next)
 
     def _post_next(self, job: Any) -> None:
@@ -398,12 +408,12 @@ class ProcessBackend:
             if runs:
                 self._kill(link, job)
                 return
-            if hasattr(job, "took"):
-                return  # it has just ended
+            if hasattr(job, "took") or link.has_ended(job):
+                return
         with self._lock:
             if job in self._mail:
                 self._mail.remove(job)
-        job.error = error
+        self._runner.failed(job, error)
         self._runner.finish([job], (), self._post_next)
 
     def lend(self, jobs: Sequence[Any]) -> None:
@@ -419,7 +429,9 @@ class ProcessBackend:
         worker: _Worker | None = getattr(self._mine, "worker", None)
         if worker is not None and worker.owner is threading.current_thread():
             with self._lock:
-                self._serve_on_new_thread(worker, self._resume)
+                if worker in self._workers:
+                    serve = self._live if worker.link is None else self._resume
+                    self._serve_on_new_thread(worker, serve)
 
     def resize(self, slots: int) -> None:
         """Idle workers beyond the new number end now, others when they are idle."""
@@ -450,9 +462,9 @@ class ProcessBackend:
             if owner is not None and owner is not threading.current_thread():
                 owner.join(None if deadline is None else max(0.0, deadline - monotonic()))
                 if owner.is_alive():
-                    process = worker.process
-                    if process is not None:
-                        process.kill()
+                    with self._lock:
+                        if worker.process is not None:
+                            worker.process.kill()
                     owner.join(_PARTING)
 
 

@@ -85,7 +85,12 @@ class _Parcel:
     """Tasks, packed for a worker; those that cannot be are `refused`."""
 
     def __init__(
-        self, note: Note, lane: Lane, lot: Sequence[Any], argument: Any = _NONE
+        self,
+        note: Note,
+        lane: Lane,
+        lot: Sequence[Any],
+        failed: Callable[[Any, BaseException], None],
+        argument: Any = _NONE,
     ) -> None:
         self.tasks: list[Any] = []
         self.refused: list[Any] = []
@@ -105,8 +110,8 @@ class _Parcel:
                 self._wires.append(encode(item, lane, "the item"))
                 self.tasks.append(task)
             except Exception as error:
-                task.error = error
                 self.refused.append(task)
+                failed(task, error)
 
     def seal(self, known: OrderedDict[int, None]) -> bytes:
         """The message; *known* are the functions that the worker has."""
@@ -177,11 +182,11 @@ class Link:
                 note = flow.note = Note(job[0])
             note.pickled()
         except Exception as error:
-            task.error = error
+            self._runner.failed(task, error)
             return [task]
         chunk = note.pace.chunk()
         behind = self._runner.allot(task, chunk - 1) if chunk > 1 else []
-        parcel = _Parcel(note, self._block.items, [task, *behind], job[1])
+        parcel = _Parcel(note, self._block.items, [task, *behind], self._runner.failed, job[1])
         if not parcel.tasks:
             return parcel.refused
         self._note = note
@@ -201,7 +206,7 @@ class Link:
 
     def _give_more(self, note: Note, lot: Sequence[Any]) -> list[Any]:
         """Have a busy worker run *lot* too; answers those that cannot be sent."""
-        parcel = _Parcel(note, self._block.items, lot)
+        parcel = _Parcel(note, self._block.items, lot, self._runner.failed)
         if not parcel.tasks:
             return parcel.refused
         body = parcel.seal(self._functions)
@@ -361,14 +366,16 @@ class Link:
         if wire == SEVERAL_PARTS:
             task.value = SEVERAL
             return
-        task.error = decode_error(wire)
-        if task.error is not None:
+        error = decode_error(wire)
+        if error is not None:
+            self._runner.failed(task, error)
             return
         try:
             task.value = decode(wire, self._block.results)
         except BaseException as reason:
-            task.error = NotPicklable(f"the result cannot be unpickled here: {reason!r}")
-            task.error.__cause__ = reason
+            failure = NotPicklable(f"the result cannot be unpickled here: {reason!r}")
+            failure.__cause__ = reason
+            self._runner.failed(task, failure)
         finally:
             for span in spans_of(wire):
                 self._numbers[FREED_OUT] = span[2]
@@ -384,6 +391,12 @@ class Link:
             self._runner.give_back(unwanted)
         if not left:
             go_on(None)
+
+    def has_ended(self, task: Any) -> bool:
+        """Whether the worker has done *task* already; its result is on its way."""
+        with self.lock:
+            at = self.out.index(task) if task in self.out else -1
+            return at >= 0 and self.first + at < self._numbers[RUNNING]
 
     def _task(self, item: int) -> Any:
         index = item - self.first

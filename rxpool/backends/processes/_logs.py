@@ -13,7 +13,7 @@ __all__ = ("levels", "relay_logs", "take_in")
 def levels() -> dict[str, int]:
     """The levels that are set in this process, by the name of the logger; root: no name."""
     found = {"": logging.getLogger().level}
-    for name, logger in logging.root.manager.loggerDict.items():
+    for name, logger in list(logging.root.manager.loggerDict.items()):
         if isinstance(logger, logging.Logger) and logger.level:
             found[name] = logger.level
     return found
