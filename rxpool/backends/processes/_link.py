@@ -107,7 +107,8 @@ class _Parcel:
             return
         for task, item in zip(lot, items, strict=True):
             try:
-                self._wires.append(encode(item, lane, "the item"))
+                what = "the item" if item is task.item else "the call"
+                self._wires.append(encode(item, lane, what))
                 self.tasks.append(task)
             except Exception as error:
                 self.refused.append(task)

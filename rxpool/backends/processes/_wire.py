@@ -8,6 +8,8 @@ stay out of the pickle, in shared memory.
 import pickle
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final
@@ -168,16 +170,28 @@ def dumps(
     except Exception:
         pass
     try:
-        import cloudpickle  # type: ignore[import-untyped, unused-ignore]
-
-        data: bytes = cloudpickle.dumps(value, 5)
-        return data
+        return _by_value(value)
     except ImportError:
         hint = "; pip install 'rxpool[cloudpickle]' sends lambdas and local functions"
         hint = hint if _is_local(value) else ""
     except Exception:
         hint = ""
     raise NotPicklable(f"{what} cannot be pickled: {_culprit(value)}: {first}{hint}") from first
+
+
+def _by_value(value: Any) -> bytes:
+    import cloudpickle  # type: ignore[import-untyped, unused-ignore]
+
+    data: bytes = cloudpickle.dumps(value, 5)
+    return data
+
+
+def _can_be_pickled(value: Any) -> bool:
+    for pickled in (partial(pickle.dumps, protocol=5), _by_value):
+        with suppress(Exception):
+            pickled(value)
+            return True
+    return False
 
 
 def _is_local(value: Any) -> bool:
@@ -207,9 +221,7 @@ def _culprit(value: Any, path: str = "", depth: int = 4) -> str:
     """Where in *value* the part is that cannot be pickled."""
     if depth and not isinstance(value, type) and not callable(value):
         for name, part in _inside(value).items():
-            try:
-                pickle.dumps(part, 5)
-            except Exception:
+            if not _can_be_pickled(part):
                 return _culprit(part, path + name, depth - 1)
     named = getattr(value, "__qualname__", None)
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
