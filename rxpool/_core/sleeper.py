@@ -1,6 +1,7 @@
 """`Sleeper`: a coroutine that waits until some thread wakes it."""
 
 import asyncio
+from contextlib import suppress
 
 __all__ = ("Sleeper",)
 
@@ -27,10 +28,8 @@ class Sleeper:
         if asyncio._get_running_loop() is self._loop:
             self._end()
             return
-        try:
+        with suppress(RuntimeError):  # the loop is closed, and nobody sleeps there
             self._loop.call_soon_threadsafe(self._end)
-        except RuntimeError:
-            pass  # the loop is closed, and nobody sleeps there
 
     async def sleep(self, timeout: float | None = None) -> None:
         """Wait for `wake`, *timeout* seconds at most."""

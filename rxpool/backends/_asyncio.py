@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from rxpool.backends._asyncio_work import Threads
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._base import Done, Runner
 from rxpool.errors import WouldBlock
+from rxpool.timing import Clock
 
 __all__ = ("AsyncioBackend",)
 
@@ -51,7 +53,7 @@ class AsyncioBackend:
     def __init__(self, name: str) -> None:
         self.name = name
         self.loop = PoolLoop(name)
-        self.clock = LoopClock(self.loop)
+        self.clock: Clock = LoopClock(self.loop)
         self.now = self.clock.now
         self.mail: deque[Any] = deque()
         self.leader: Slot | None = None
@@ -138,10 +140,8 @@ class AsyncioBackend:
     def abandon(self, jobs: Sequence[Any]) -> None:
         """Cancel the coroutines of *jobs*."""
         if any(isinstance(getattr(job, "note", None), Slot) for job in jobs):
-            try:
+            with suppress(RuntimeError):  # the loop is closed: nothing runs
                 self.loop.call(self._cancel, jobs)
-            except RuntimeError:
-                pass  # the loop is closed: nothing runs
 
     def _cancel(self, jobs: Sequence[Any]) -> None:
         for job in jobs:
@@ -185,10 +185,8 @@ class AsyncioBackend:
 
     def stop(self, wait: float | None) -> None:
         """End threads and the loop of its own; a loop of the program is not waited for."""
-        try:
+        with suppress(RuntimeError):  # the loop is closed
             self.loop.call(self._cancel_all)
-        except RuntimeError:
-            pass  # the loop is closed
         if self.loop.is_here:
             wait = 0.0
         self.threads.crew.stop(wait)

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import Context
 from threading import get_ident
 from time import monotonic
@@ -171,10 +172,8 @@ class LoopClock(Clock):
 
         def dispose() -> None:
             alarm.disposed = True
-            try:
+            with suppress(RuntimeError):  # the loop is closed
                 pool_loop.call(alarm.unset)
-            except RuntimeError:
-                pass
 
         return Disposable(dispose)
 

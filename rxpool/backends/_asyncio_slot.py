@@ -213,7 +213,6 @@ class Slot:
             self.lends = False
             runner.lend(job)
 
-    @types.coroutine
     def _see_through(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
         """Drive the coroutine of the job that waits to its end."""
         run, work, job = self._context.run, self.work, self.job
@@ -294,16 +293,13 @@ class Slot:
         return work
 
 
-def _first_step(
-    slot: Slot, handle: Any, function: Callable[[Any], Any], item: Any
-) -> Any:
+def _first_step(slot: Slot, handle: Any, function: Callable[[Any], Any], item: Any) -> Any:
     """Call *function*, in the context of its job, and begin with what it returns."""
     held.set(handle)
     try:
         work = function(item)
     except StopIteration as stop:
         raise RuntimeError(f"the function raised {stop!r}") from stop
-    if type(work) is not CoroutineType:
-        work = slot.adapt(work)
-    slot.work = work
-    return work.send(None)
+    coroutine: Any = work if type(work) is CoroutineType else slot.adapt(work)
+    slot.work = coroutine
+    return coroutine.send(None)

@@ -5,6 +5,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from contextvars import Context, copy_context
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ def is_async(function: Callable[..., Any]) -> bool:
         elif hasattr(inner, "__wrapped__"):
             inner = inner.__wrapped__
         elif not isinstance(inner, type):
-            return inspect.iscoroutinefunction(getattr(type(inner), "__call__", None))
+            return inspect.iscoroutinefunction(type(inner).__call__)
         else:
             return False
     return False
@@ -67,10 +68,8 @@ class _Ending:
         self.future: asyncio.Future[Any] = self._loop.create_future()
 
     def __call__(self, value: Any, error: BaseException | None) -> None:
-        try:
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, value, error)
-        except RuntimeError:
-            pass  # the loop is closed: nobody waits any more
 
     def _settle(self, value: Any, error: BaseException | None) -> None:
         if self.future.done():

@@ -1,7 +1,7 @@
 """`backend_for`: what the user writes as ``on=`` becomes a backend."""
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any, TypedDict
 
 from reactivex import abc
@@ -44,6 +44,10 @@ def backend_for(on: Any, name: str, options: Mapping[str, Any]) -> Backend:
 
         return AsyncioBackend(name)
     if isinstance(on, Executor):
+        if isinstance(on, ThreadPoolExecutor):
+            from rxpool.backends._executor_threads import ThreadExecutorBackend
+
+            return ThreadExecutorBackend(on, name)
         from rxpool.backends._executor import ExecutorBackend
 
         return ExecutorBackend(on, name)

@@ -1,7 +1,7 @@
 """What takes the results of a flow, and what this thread is busy with."""
 
 import threading
-from collections.abc import Callable, Collection, Sequence, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
 from rxpool.pool._ledger import FlowLedger, Task
