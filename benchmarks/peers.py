@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from threading import Event
 from typing import Any
 
@@ -104,6 +104,27 @@ class Pipes:
                 else:
                     yield result
             busy = again
+        for connection in self.connections:
+            connection.send(None)
+
+    def imap_ready(self, fn: Work, items: Iterable[Any]) -> Iterator[Any]:
+        """Whoever has a result is read and fed next, two items ahead: for long work."""
+        iterator = iter(items)
+        for connection in self.connections:
+            connection.send((fn, False))
+        out = 0
+        for connection in [*self.connections, *self.connections]:
+            for item in islice(iterator, 1):
+                connection.send(item)
+                out += 1
+        while out:
+            for connection in wait(self.connections):
+                result = connection.recv()
+                out -= 1
+                for item in islice(iterator, 1):
+                    connection.send(item)
+                    out += 1
+                yield result
         for connection in self.connections:
             connection.send(None)
 
@@ -283,6 +304,9 @@ PEERS = {
         Pipes,
         pulled(lambda pool, fn, items, chunk: pool.imap(fn, items, chunk)),
         lambda pool, fn, item, limit: pool.submit(fn, item),
+    ),
+    "floor, whoever is ready": Peer(
+        Pipes, pulled(lambda pool, fn, items, chunk: pool.imap_ready(fn, items))
     ),
     "ProcessPoolExecutor": Peer(executor, pulled(executor_map), executor_submit),
     "multiprocessing.Pool": Peer(

@@ -206,7 +206,7 @@ def main(rounds: int, quick: bool) -> None:
             spin,
             lambda items: repeat(turns, items),
             [
-                ("floor: pipe", "floor", 500, 1, ""),
+                ("floor: pipe, whoever is ready", "floor, whoever is ready", 500, 1, ""),
                 ("rxpool map", "rxpool map", 500, 1, "≤ 1.03"),
                 ("rxpool imap", "rxpool imap", 500, 1, "≤ 1.03"),
                 ("ProcessPoolExecutor.map", "ProcessPoolExecutor", 500, 1, ""),
