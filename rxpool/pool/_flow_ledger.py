@@ -238,7 +238,7 @@ class FlowLedger:
         """Whether a slot is free for an item that comes now."""
         if self.ledger.free <= 0:
             return False
-        if self.sorted is not None and task is not None:
+        if self.sorted is not None:
             if not self.sorted.takes_at_once(task):
                 return False
         elif self.waiting:

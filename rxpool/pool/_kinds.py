@@ -24,6 +24,8 @@ class OfBatches:
 
     def __call__(self, batch: Any) -> Any:
         """The list of results, or an awaitable of it."""
+        if not isinstance(batch, list):
+            raise InvalidItem(f"map_batches takes lists, got {batch!r}")
         results = self.fn(list(batch))  # a list of its own, to do with what it likes
         if isawaitable(results):
             return self._later(results, batch)
@@ -55,16 +57,19 @@ class BatchFlow(Flow):
     __slots__ = ()
 
     def on_next(self, item: Any) -> None:
-        """Take a batch."""
+        """Take a batch, as a list; what is none fails when its turn comes."""
         if isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
-            super().on_next(list(item))
-        else:
+            item = list(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        elif self._rank is not None:  # it has no turn
             error = InvalidItem(f"map_batches takes lists, got {item!r}")
             self._refuse(Task(self.ledger, item, self._now()), error)
+            return
+        super().on_next(item)
 
     def _give(self, entry: Task) -> None:
-        refused = isinstance(entry.error, InvalidItem) and not entry.attempts
-        items: Sequence[Any] = [entry.item] if refused else entry.item
+        items: list[Any] = entry.item if isinstance(entry.item, list) else [entry.item]
+        if items is not entry.item:
+            entry.attempts = 0  # the function was not called
         if entry.error is not None:
             results: list[Any] = [entry.error] * len(items)
         else:

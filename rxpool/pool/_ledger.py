@@ -343,17 +343,15 @@ class Ledger:
         return True
 
     def refuse(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
-        """An item failed before it could wait for anything."""
+        """An item failed before it could wait for anything; not in input order."""
         flow.accepted += 1
-        if flow.order is not None:
-            for before in flow.waiting:
-                self._place(flow, before)
         self._fail(flow, task, error)
 
     def _can_be_halved(self, task: Task, error: BaseException) -> bool:
         """Whether it takes a smaller batch to know what is wrong, and there is time for it."""
-        halves = task.flow.bisects and len(task.item) > 1
-        return halves and not isinstance(error, DeadlineExceeded)
+        if not task.flow.bisects or isinstance(error, DeadlineExceeded):
+            return False
+        return isinstance(task.item, list) and len(task.item) > 1  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
 
     def _replace(self, task: Task, parts: Sequence[Task]) -> None:
         """A task that ran is given up for others, which are to start next, in its place."""

@@ -40,10 +40,10 @@ class SortedQueue:
     def __contains__(self, task: object) -> bool:
         return task in self._tasks
 
-    def takes_at_once(self, task: Task) -> bool:
-        """Whether *task* would be the first to leave."""
+    def takes_at_once(self, task: Task | None) -> bool:
+        """Whether *task* would be the first to leave; None: whatever its key is."""
         if self._keyed:
-            return task.key not in self._lines
+            return task is not None and task.key not in self._lines
         return not self._tasks
 
     def admit(self, task: Task) -> None:
