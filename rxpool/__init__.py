@@ -20,7 +20,7 @@ from rxpool.errors import (
 )
 from rxpool.events import MetricEvent
 from rxpool.outcomes import Failure, Outcome, Success
-from rxpool.pool import PoolReport, WorkerPool
+from rxpool.pool import Items, PoolReport, WorkerPool, iterate
 from rxpool.tasks import CurrentTask, Progress, current_task
 from rxpool.timing import TimerScheduler
 
@@ -31,6 +31,7 @@ __all__ = (
     "Failure",
     "InvalidArgument",
     "ItemDropped",
+    "Items",
     "MetricEvent",
     "NotPicklable",
     "Outcome",
@@ -50,5 +51,6 @@ __all__ = (
     "WorkerStartError",
     "WouldBlock",
     "current_task",
+    "iterate",
     "operators",
 )

@@ -36,6 +36,11 @@ class Inlet(Node, Protocol):
         """Whether its producers wait when it is full, instead of items being dropped."""
         ...
 
+    @property
+    def closed(self) -> bool:
+        """Whether items are not taken any more, and whoever brings them may stop."""
+        ...
+
     def room(self) -> bool:
         """Whether an item would be taken now; a hint, without a lock."""
         ...

@@ -129,6 +129,11 @@ class Flow(Outflow):
         return self.ledger.has_room()
 
     @property
+    def closed(self) -> bool:
+        """See `Inlet`."""
+        return self._over or self.ledger.ended
+
+    @property
     def holds_back(self) -> bool:
         """Whether a full inbox makes producers wait."""
         return self.ledger.overflow == "block"

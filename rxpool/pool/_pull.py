@@ -108,10 +108,11 @@ class _Reader(abc.DisposableBase):
     def run(self, _: abc.SchedulerBase | None = None, __: Any = None) -> None:
         """Read until the end, or until there is no room."""
         observer, inlet = self._observer, self._inlet
-        while not self._stopped:
+        # Whoever cuts or leaves this subscription may not have it yet.
+        while not (self._stopped or (inlet is not None and inlet.closed)):
             if inlet is not None and not inlet.room() and not self._wait(inlet):
                 return
-            if self._stopped:
+            if self._stopped or (inlet is not None and inlet.closed):
                 return
             try:
                 item = next(self._items)

@@ -1,6 +1,7 @@
 """What type checkers infer of the public names: read by mypy and pyright, never run."""
 
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import assert_type
 
@@ -17,6 +18,7 @@ from rxpool import (
     Success,
     TimerScheduler,
     WorkerPool,
+    iterate,
 )
 from rxpool import operators as ops
 from rxpool.backends import ThreadBackend
@@ -161,7 +163,17 @@ async def use() -> None:
         assert_type(await pool.submit(length_later, "a"), int)
         async for number in pool.imap(length, ["a"]):
             assert_type(number, int)
+        async for number in iterate(words.pipe(pool.map(length_later)), max_pending=5):
+            assert_type(number, int)
 
+
+with iterate(words) as items:
+    assert_type(next(items), str)
+    for word in items:
+        assert_type(word, str)
+
+assert_type(WorkerPool(100, on="asyncio"), WorkerPool)
+assert_type(WorkerPool(on=ThreadPoolExecutor(2)), WorkerPool)
 
 with WorkerPool() as entered:
     assert_type(entered, WorkerPool)

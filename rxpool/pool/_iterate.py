@@ -1,0 +1,323 @@
+"""`iterate`: any Observable as an iterator and async iterator, with back-pressure."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from threading import get_ident
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+from reactivex import Observable
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxpool import _checks as checks
+from rxpool._core.inlet import Node, feeding
+from rxpool._core.sleeper import Sleeper
+from rxpool._core.stage import can_wait
+from rxpool.errors import InvalidArgumentType, WouldBlock
+from rxpool.pool._binding import busy_here, here
+from rxpool.pool._ledger import Task
+
+__all__ = ("Items", "iterate")
+
+_T = TypeVar("_T")
+
+
+def iterate(source: Observable[_T], *, max_pending: int = 1024) -> "Items[_T]":
+    """The items of *source*, for ``for`` and ``async for``, however slow the loop is.
+
+    ::
+
+        async for page in rxpool.iterate(pool.pull(urls).pipe(pool.map(fetch))):
+            ...
+
+    - Subscribes when the iteration begins: on a thread of its own for ``for``, so that
+      sources that emit while they are subscribed can wait there; on the loop for
+      ``async for``.
+    - **Gives** each item in order, and at the end raises the error of the source, if it
+      has one, after what came before it.
+    - **Holds back** the source while *max_pending* items wait here: flows of pools and
+      `WorkerPool.pull` stop without occupying a thread, other producers wait.  One that
+      must not wait, on a running event loop or on the thread that iterates, ends the
+      iteration with `WouldBlock`, after what was buffered.
+
+    Leaving the ``with`` block, `close`, or dropping the iterator disposes the subscription.
+
+    Args:
+        source: Any Observable.
+        max_pending: How many items may wait for the loop; 1 or more.
+    """
+    if not isinstance(source, Observable):
+        raise InvalidArgumentType(f"source must be an Observable, got {source!r}")
+    return Items(_Inbox(source, checks.count("max_pending", max_pending, least=1)))
+
+
+class Items(Generic[_T]):
+    """An iterator, async iterator and context manager; see `iterate`."""
+
+    def __init__(self, inbox: "_Inbox") -> None:
+        self._inbox = inbox  # which the source knows, and not this: so this can be dropped
+
+    def __iter__(self) -> Self:
+        self._inbox.subscribe_on_thread()
+        return self
+
+    def __next__(self) -> _T:
+        inbox = self._inbox
+        inbox.subscribe_on_thread()
+        inbox.consumer = get_ident()
+        while not inbox.look():
+            inbox.wait()
+        return inbox.take(StopIteration)  # type: ignore[no-any-return]
+
+    def __aiter__(self) -> Self:
+        self._inbox.subscribe_here()
+        return self
+
+    async def __anext__(self) -> _T:
+        inbox = self._inbox
+        inbox.subscribe_here()
+        while not inbox.look():
+            await inbox.sleep()
+        return inbox.take(StopAsyncIteration)  # type: ignore[no-any-return]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_inbox"):
+            self._inbox.close()
+
+    def close(self) -> None:
+        """Dispose the subscription; what is buffered is dropped, the iteration ends."""
+        self._inbox.close()
+
+
+class _Closed(Exception):
+    """Nobody iterates any more: gets a source out of its loop."""
+
+
+class _Inbox:
+    """Items between a source and a loop; an `Inlet` for flows and `pull`.
+
+    ``_lock`` guards the fields, and is not held while anything foreign runs.
+    """
+
+    holds_back = True
+
+    def __init__(self, source: Observable[Any], max_pending: int) -> None:
+        self.sources: list[Node] = []
+        self.consumer: int | None = None  # the thread that iterates
+        self._source = source
+        self._max_pending = max_pending
+        self._lock = threading.RLock()  # re-entrant for finalisers only
+        self._changed = threading.Condition(self._lock)
+        self._items: deque[Any] = deque()
+        self._end: tuple[BaseException | None] | None = None
+        self._over = False
+        self._parked: list[Callable[[], object]] = []
+        self._begun = False
+        self._emitter: int | None = None  # the thread that subscribes
+        self._subscribed = False  # or so far that an item came
+        self._subscription = SingleAssignmentDisposable()
+        self._sleeper: Sleeper | None = None
+
+    # -- subscribing ----------------------------------------------------------------------
+
+    def subscribe_here(self) -> None:
+        """Subscribe on this thread."""
+        if self._begin():
+            self._subscribe()
+
+    def subscribe_on_thread(self) -> None:
+        """Subscribe on another thread; wait until that is done, or the first item is here."""
+        if not self._begin():
+            return
+        if not can_wait():
+            self._subscribe()
+            return
+        # There the caller's tasks count as they do here: they may give up their slots.
+        tasks = list(busy_here())
+        thread = threading.Thread(
+            target=copy_context().run,
+            args=(self._subscribe_for, tasks),
+            name="rxpool-iterate",
+            daemon=True,
+        )
+        thread.start()
+        with self._changed:
+            while not (self._subscribed or self._over):
+                self._changed.wait()
+
+    def _begin(self) -> bool:
+        with self._lock:
+            begins = not self._begun and not self._over
+            self._begun = True
+            return begins
+
+    def _subscribe_for(self, tasks: list[Task]) -> None:
+        here.stack.extend(tasks)
+        self._subscribe()
+
+    def _subscribe(self) -> None:
+        try:
+            self._emitter = get_ident()
+            with feeding(self, self):
+                self._subscription.disposable = self._source.subscribe(
+                    self.on_next, self._finish, lambda: self._finish(None)
+                )
+        except _Closed:
+            pass
+        except BaseException as error:
+            self._finish(error)
+        finally:
+            self._emitter = None
+            with self._changed:
+                self._subscribed = True
+                self._changed.notify_all()
+
+    # -- the source -----------------------------------------------------------------------
+
+    def on_next(self, item: Any) -> None:
+        """Take an item, or hold its producer back."""
+        with self._changed:
+            while not self._over and len(self._items) >= self._max_pending:
+                # Flows looked for room before; if there are several, each may bring one.
+                if not can_wait() or get_ident() == self.consumer:
+                    if len(self._items) < self._max_pending + len(self.sources):
+                        break
+                    self._end = self._end or (WouldBlock(self._why()),)
+                    break
+                self._subscribed = True
+                self._changed.notify_all()
+                self._changed.wait()
+            refused = self.closed
+            if not refused:
+                self._items.append(item)
+            self._subscribed = True
+            self._changed.notify_all()
+            sleeper = self._sleeper
+        if sleeper is not None:
+            sleeper.wake()
+        if refused:
+            self._subscription.dispose()
+            if self._emitter == get_ident() and not self.sources:
+                raise _Closed
+
+    def _why(self) -> str:
+        return (
+            f"iterate: {self._max_pending} items wait already (max_pending), and this thread "
+            "cannot wait (a running event loop, or the thread that iterates); read the source "
+            "with pool.pull, or raise max_pending"
+        )
+
+    def _finish(self, error: BaseException | None) -> None:
+        with self._changed:
+            if self._end is None:
+                self._end = (error,)
+            self._subscribed = True
+            self._changed.notify_all()
+            sleeper = self._sleeper
+        if sleeper is not None:
+            sleeper.wake()
+
+    # -- the inlet ------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """See `Node`."""
+        return self._over
+
+    @property
+    def closed(self) -> bool:
+        """See `Inlet`."""
+        return self._over or self._end is not None
+
+    def cut(self) -> None:
+        """Take nothing more from the source."""
+        self._subscription.dispose()
+        self._finish(None)
+
+    def room(self) -> bool:
+        """Whether an item would be taken now."""
+        return len(self._items) < self._max_pending or self.closed
+
+    def on_room(self, resume: Callable[[], object]) -> bool:
+        """See `Inlet`."""
+        with self._lock:
+            if self.room():
+                return False
+            self._parked.append(resume)
+            return True
+
+    # -- the loop -------------------------------------------------------------------------
+
+    def look(self) -> bool:
+        """Whether there is something to `take`."""
+        return bool(self._items) or self.closed
+
+    def take(self, stop: type[Exception]) -> Any:
+        """The next item; else raise the error of the source, or *stop*."""
+        item = error = None
+        with self._changed:
+            ended = not self._items
+            if not ended:
+                item = self._items.popleft()
+                self._changed.notify_all()
+                # Woken for several items at once: for each would cost more than the items.
+                resume = self._parked if len(self._items) <= self._max_pending // 2 else []
+                if resume:
+                    self._parked = []
+            else:
+                error = None if self._end is None else self._end[0]
+                self._end = (None,)
+                self._over = True
+                resume, self._parked = self._parked, []
+        for call in resume:
+            call()
+        if not ended:
+            return item
+        self._subscription.dispose()
+        if error is not None:
+            raise error
+        raise stop
+
+    def wait(self) -> None:
+        """Wait for an item or the end, on this thread."""
+        if not can_wait():
+            raise WouldBlock("iterate: a running event loop cannot wait; use 'async for'")
+        with self._changed:
+            while not self.look():
+                self._changed.wait()
+
+    async def sleep(self) -> None:
+        """Wait for an item or the end, on the running loop."""
+        if self._sleeper is None:
+            self._sleeper = Sleeper()
+        if not self.look():
+            await self._sleeper.sleep()
+
+    def close(self) -> None:
+        """The iteration ends here."""
+        with self._changed:
+            if self._over:
+                return
+            self._over = True
+            self._items.clear()
+            resume, self._parked = self._parked, []
+            self._changed.notify_all()
+            sleeper = self._sleeper
+        self._subscription.dispose()
+        for call in resume:
+            call()
+        if sleeper is not None:
+            sleeper.wake()
