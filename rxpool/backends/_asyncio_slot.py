@@ -300,6 +300,6 @@ def _first_step(slot: Slot, handle: Any, function: Callable[[Any], Any], item: A
         work = function(item)
     except StopIteration as stop:
         raise RuntimeError(f"the function raised {stop!r}") from stop
-    coroutine: Any = work if type(work) is CoroutineType else slot.adapt(work)
-    slot.work = coroutine
-    return coroutine.send(None)
+    is_one = type(work) is CoroutineType  # pyright: ignore[reportUnknownVariableType]
+    slot.work = work if is_one else slot.adapt(work)
+    return slot.work.send(None)
