@@ -9,10 +9,12 @@ import pickle
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from ctypes import c_char
 from functools import partial
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final
+from weakref import ref
 
 from rxpool.backends.processes._memory import Lane, Span
 from rxpool.errors import NotPicklable, RemoteError
@@ -104,10 +106,13 @@ def spans_of(wire: Any) -> Sequence[Span]:
     return ()
 
 
-def decode(wire: Any, lane: Lane | None = None, borrow: list[memoryview] | None = None) -> Any:
+def decode(
+    wire: Any, lane: Lane | None = None, borrow: list[Callable[[], Any]] | None = None
+) -> Any:
     """The value that a message part stands for.
 
-    With *borrow* its buffers stay in shared memory; the views are added to that list.
+    With *borrow* its buffers stay in shared memory.  What is added to that list answers None
+    when nothing refers to them any more.
     """
     if type(wire) is not tuple:
         return wire
@@ -119,8 +124,10 @@ def decode(wire: Any, lane: Lane | None = None, borrow: list[memoryview] | None 
     views = [lane.view(span) for span in wire[1]]
     if borrow is None:
         return pickle.loads(wire[2], buffers=[bytearray(view) for view in views])
-    borrow.extend(views)
-    return pickle.loads(wire[2], buffers=views)
+    # Not every user of a buffer locks it, but all keep a reference to what owns it.
+    loans = [(c_char * view.nbytes).from_buffer(view) for view in views]
+    borrow.extend(ref(loan) for loan in loans)
+    return pickle.loads(wire[2], buffers=[memoryview(loan).cast("B") for loan in loans])
 
 
 def encode_error(error: BaseException) -> Any:
@@ -131,24 +138,22 @@ def encode_error(error: BaseException) -> Any:
         if type(pickle.loads(data)) is not type(error):
             raise TypeError("it becomes another")
     except BaseException:
-        stand_in = _stand_in(error)
-        stand_in.__cause__ = None
-        data = pickle.dumps(stand_in, 5)
-    kind = type(error)
-    return _ERROR, data, text, f"{kind.__module__}.{kind.__qualname__}"
+        data = pickle.dumps(_stand_in(error), 5)
+    stand_in = _stand_in(error)
+    return _ERROR, data, text, stand_in.type_name, str(stand_in)
 
 
 def decode_error(wire: Any) -> BaseException | None:
     """The exception that a message part stands for; None if that is a value."""
     if type(wire) is not tuple or wire[0] != _ERROR:
         return None
-    _, data, text, name = wire
+    _, data, text, name, message = wire
     try:
         error = pickle.loads(data)
         if not isinstance(error, BaseException):
             raise TypeError("no exception")
     except BaseException as reason:
-        error = RemoteError(f"{name} (it cannot be sent home: {reason!r})", name)
+        error = RemoteError(f"{message} (it cannot be unpickled here: {reason!r})", name)
     if isinstance(error, RemoteError) and not error.type_name:
         error.type_name = name
     error.__cause__ = RemoteTraceback(text)

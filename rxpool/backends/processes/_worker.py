@@ -8,6 +8,7 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from time import monotonic
@@ -41,6 +42,7 @@ from rxpool.backends.processes._messages import (
 )
 from rxpool.backends.processes._resident import resident_bytes
 from rxpool.backends.processes._wire import FIXED, decode, encode, encode_error, spans_of
+from rxpool.errors import NotPicklable
 from rxpool.tasks import find_with
 
 __all__ = ("main", "records")
@@ -107,6 +109,16 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
+def _unreadable(what: str, reason: BaseException) -> NotPicklable:
+    error = NotPicklable(f"{what} cannot be unpickled in the worker: {reason!r}")
+    error.__cause__ = reason
+    return error
+
+
+def _raise(error: BaseException, _: Any) -> Any:
+    raise error.with_traceback(None)
+
+
 class _Handle:
     """See `rxpool.tasks.Handle`."""
 
@@ -147,7 +159,8 @@ class _Worker:
         self._begun = 0.0
         self._used = 0  # bytes of the journal
         self._flushed = 0.0
-        self._borrowed: deque[tuple[int, list[memoryview]]] = deque()  # buffers still in use
+        #: buffers still in use: up to where in the lane, and what tells that
+        self._borrowed: deque[tuple[int, list[Callable[[], Any]]]] = deque()
         find_with(self._current)
 
     def _current(self) -> _Handle | None:
@@ -184,26 +197,20 @@ class _Worker:
         if forget is not None:
             self._functions.pop(forget, None)
         fn = self._functions.get(known)
-        broken: BaseException | None = None
         if fn is None:
             try:
-                fn = self._functions[known] = decode(function)
-            except BaseException as error:
-                broken = error
+                fn = decode(function)
+            except BaseException as reason:
+                fn = partial(_raise, _unreadable("the function", reason))
+            self._functions[known] = fn
         self._flushed = monotonic()
         self._busy = True
         try:
-            return self._run_all(first, wires, fn, broken)
+            return self._run_all(first, wires, fn)
         finally:
             self._busy = False
 
-    def _run_all(
-        self,
-        first: int,
-        wires: Sequence[Any],
-        fn: Callable[[Any], Any] | None,
-        broken: BaseException | None,
-    ) -> bool:
+    def _run_all(self, first: int, wires: Sequence[Any], fn: Any) -> bool:
         numbers = self._numbers
         limited = self._max_tasks is not None or self._max_memory is not None
         begun = self._flushed
@@ -217,9 +224,7 @@ class _Worker:
                 self._free(wires[item - first :])
                 self.send(SKIPPED, item, first + len(wires) - item)
                 return True
-            if broken is not None:
-                result = encode_error(broken)
-            elif type(wire) is tuple:
+            if type(wire) is tuple:
                 result = self._attempt(fn, wire)
             else:
                 try:
@@ -245,10 +250,13 @@ class _Worker:
 
     def _attempt(self, fn: Any, wire: Any) -> Any:
         """Run an item that was pickled: what stands for its result."""
-        views: list[memoryview] = []
+        loans: list[Callable[[], Any]] = []
         item = value = None
         try:
-            item = decode(wire, self._block.items, views)
+            try:
+                item = decode(wire, self._block.items, loans)
+            except BaseException as reason:
+                raise _unreadable("the item", reason) from reason
             value = fn(item)
             return self._encode(value)
         except BaseException as error:
@@ -256,7 +264,7 @@ class _Worker:
         finally:
             del item, value
             if spans := spans_of(wire):
-                self._borrowed.append((spans[-1][2], views))
+                self._borrowed.append((spans[-1][2], loans))
                 self._give_back()
 
     def _encode(self, value: Any) -> Any:
@@ -363,13 +371,9 @@ class _Worker:
     def _give_back(self) -> None:
         """Let the parent use the memory of items again that nothing here refers to."""
         while self._borrowed:
-            position, views = self._borrowed[0]
-            try:
-                while views:
-                    views[-1].release()
-                    views.pop()
-            except BufferError:  # the user's code has kept the item, or a part of it
-                return
+            position, loans = self._borrowed[0]
+            if any(loan() is not None for loan in loans):
+                return  # the user's code has kept the item, or a part of it
             self._block.items.free(position)
             self._borrowed.popleft()
 
