@@ -254,11 +254,13 @@ class FlowLedger:
         late: list[tuple[Task, str]] = []
         deadline, timeout = self.deadline, self.timeout
         for task in self._to_be_ended():
-            started = getattr(task, "started", None)
-            if timeout is not None and started is not None and started + timeout <= now:
-                late.append((task, "timeout"))
-            elif deadline is not None and task.accepted + deadline <= now:
-                late.append((task, "deadline"))
+            dues: list[tuple[float, str]] = []  # of two, the one that came first
+            if deadline is not None:
+                dues.append((task.accepted + deadline, "deadline"))
+            if timeout is not None and hasattr(task, "started"):
+                dues.append((task.started + timeout, "timeout"))
+            if dues and min(dues)[0] <= now:
+                late.append((task, min(dues)[1]))
         if deadline is not None:
             late += [(t, "deadline") for t in self.waiting if t.accepted + deadline <= now]
         late.sort(key=lambda entry: entry[0].accepted)
