@@ -163,13 +163,14 @@ class AsyncioBackend:
 
     def waits(self) -> None:
         """Refuse to block the loop's thread."""
+        if self.loop.dead:
+            self.loop.lost()  # so that nothing is left to be waited for
+            return
         if self.loop.is_here:
             raise WouldBlock(
                 f"pool {self.name!r} runs its work on this thread's event loop, so waiting "
                 "here would never end: await the future, use 'async for' and 'async with'"
             )
-        if self.loop.dead:
-            self.loop.lost()  # so that nothing is left to be waited for
         self.threads.waits()
 
     def look_at(self, jobs: Collection[Any]) -> None:
