@@ -51,12 +51,16 @@ class Counts:
 
 def counts_of(ledger: FlowLedger) -> dict[str, int]:
     """The counts of one flow."""
+    succeeded = ledger.succeeded  # once: workers count it without the lock
+    ended = succeeded + ledger.failed + ledger.dropped + ledger.cancelled
+    # Those of a worker's lot wait behind the one that runs.
+    allotted = max(0, len(ledger.tasks) - ledger.running)
     return {
         "accepted": ledger.accepted,
-        "succeeded": ledger.succeeded,
+        "succeeded": succeeded,
         "failed": ledger.failed,
         "dropped": ledger.dropped,
         "cancelled": ledger.cancelled,
-        "in_flight": ledger.in_flight,
-        "waiting": len(ledger.waiting),
+        "in_flight": ledger.accepted - ended,
+        "waiting": len(ledger.waiting) + allotted,
     }
