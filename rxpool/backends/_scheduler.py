@@ -1,14 +1,15 @@
 """A reactivex scheduler as the place where work runs, virtual time included."""
 
 import asyncio
+import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import Context
 from typing import Any
 
 from reactivex import abc
 
-from rxpool.backends._awaiting import as_coroutine, run_here
+from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._base import Done, LocalBackend, Runner
 from rxpool.timing import Clock
 
@@ -30,6 +31,7 @@ class SchedulerBackend(LocalBackend):
         self._target = scheduler
         self._jobs: deque[Any] = deque()
         self._pumping = False
+        self._loop: asyncio.Runner | None = None  # in virtual time: of all coroutines
 
     def bind(self, runner: Runner, slots: int) -> None:
         """Run jobs with *runner*."""
@@ -63,14 +65,14 @@ class SchedulerBackend(LocalBackend):
     def run_awaitable(
         self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
     ) -> Callable[[], object] | None:
-        """On a running event loop as a task of it, else on a loop of this thread's own."""
+        """On a running event loop as a task of it, else on a loop of its own."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
             loop = None
         if loop is None:
             try:
-                value = run_here(awaitable, context)
+                value = self._run_to_its_end(as_coroutine(awaitable), context)
             except BaseException as error:
                 done(None, error)
             else:
@@ -88,6 +90,16 @@ class SchedulerBackend(LocalBackend):
         task.add_done_callback(finished)
         return task.cancel
 
+    def _run_to_its_end(self, work: Coroutine[Any, Any, Any], context: Context | None) -> Any:
+        if self.clock.virtual:
+            if self._loop is None:
+                self._loop = loop = asyncio.Runner()
+                weakref.finalize(self, loop.close)  # tests do not always close their pools
+            return self._loop.run(work, context=context)
+        # Nobody tells when a thread of the scheduler ends, so that no loop can be kept there.
+        with asyncio.Runner() as runner:
+            return runner.run(work, context=context)
+
     def abandon(self, jobs: Sequence[Any]) -> None:
         """Nothing beyond what the pool does: dispose and cancel what the job returned."""
 
@@ -97,4 +109,7 @@ class SchedulerBackend(LocalBackend):
         """The pool counts the slots."""
 
     def stop(self, wait: float | None) -> None:
-        """Nothing to end: the scheduler is the user's."""
+        """The scheduler is the user's, the event loop is not."""
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            loop.close()

@@ -26,6 +26,9 @@ class Engine(Running):
     def __init__(self, name: str, slots: int, backend: Backend) -> None:
         super().__init__(name, slots, backend)
         self.special = {}
+        # What sources are subscribed with, unless the subscriber says: virtual time.  On a
+        # scheduler of threads a source that has to wait would take one away from the work.
+        self.default_scheduler = backend.scheduler if backend.clock.virtual else None
         backend.bind(self, slots)
 
     def resize(self, slots: int) -> None:

@@ -11,7 +11,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpool._core.inlet import Inlet, current_inlet
 from rxpool._core.stage import can_wait
-from rxpool.backends._awaiting import run_here
+from rxpool.backends._awaiting import as_coroutine
 from rxpool.pool._engine import Engine
 
 __all__ = ("pull",)
@@ -28,7 +28,7 @@ def pull(engine: Engine, items: Iterable[_T] | AsyncIterable[_T]) -> Observable[
         inlet = current_inlet()
         if isinstance(items, AsyncIterable) and (loop := asyncio._get_running_loop()):
             return _feed_on(loop, aiter(items), observer, inlet)
-        chosen = scheduler or engine.backend.scheduler or CurrentThreadScheduler.singleton()
+        chosen = scheduler or engine.default_scheduler or CurrentThreadScheduler.singleton()
         reader = _Reader(engine, _iterator(items), observer, inlet, chosen)
         chosen.schedule(reader.run)
         return Disposable(reader.stop)
@@ -77,13 +77,14 @@ def _iterator(items: Iterable[_T] | AsyncIterable[_T]) -> Iterator[_T]:
 
 
 def _drive(items: AsyncIterator[_T]) -> Iterator[_T]:
-    """An async iterator, step by step on the reading thread's own event loop."""
-    while True:
-        try:
-            item = run_here(anext(items))
-        except StopAsyncIteration:
-            return
-        yield item
+    """An async iterator, step by step on an event loop of its own."""
+    with asyncio.Runner() as runner:
+        while True:
+            try:
+                item = runner.run(as_coroutine(anext(items)))
+            except StopAsyncIteration:
+                return
+            yield item
 
 
 class _Reader(abc.DisposableBase):
@@ -102,6 +103,7 @@ class _Reader(abc.DisposableBase):
         self._observer = observer
         self._inlet = inlet
         self._scheduler = scheduler
+        self._here = isinstance(scheduler, CurrentThreadScheduler)
         self._stopped = False
         self._wake: Callable[[], object] | None = None
 
@@ -135,7 +137,8 @@ class _Reader(abc.DisposableBase):
 
     def _wait(self, inlet: Inlet) -> bool:
         """Wait for room; False if `run` is to be called again instead."""
-        if not can_wait(self._engine.clock):
+        # A thread of a scheduler is not kept waiting: work may need it to make room.
+        if not (self._here and can_wait(self._engine.clock)):
             return not inlet.on_room(lambda: self._scheduler.schedule(self.run))
         if self._engine.works_here():
             return True  # the inlet runs a waiting task on this thread

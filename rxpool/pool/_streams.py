@@ -240,7 +240,7 @@ class Streams:
                         flow.on_next,
                         flow.on_error,
                         flow.on_completed,
-                        scheduler=default or engine.backend.scheduler,
+                        scheduler=default or engine.default_scheduler,
                     )
                 return Disposable(flow.dispose)
 
