@@ -45,7 +45,7 @@ async def observe(runner: Runner, job: Any, work: abc.ObservableBase[Any]) -> An
     handle = SingleAssignmentDisposable()
     try:
         handle.disposable = _subscribe(runner, job, work, ending)
-        return await ending.future
+        return await ending.come()
     finally:
         handle.dispose()
 
@@ -61,26 +61,29 @@ def _subscribe(
 
 
 class _Ending:
-    """A future of the running loop that any thread may settle, by calling this."""
+    """The end of work elsewhere, which any thread may tell by calling this."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
+        self._future: asyncio.Future[tuple[Any, BaseException | None]]
+        self._future = self._loop.create_future()
+
+    async def come(self) -> Any:
+        """Wait for the value, or raise the error."""
+        value, error = await self._future
+        if error is not None:
+            raise error
+        return value
 
     def __call__(self, value: Any, error: BaseException | None) -> None:
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, value, error)
 
     def _settle(self, value: Any, error: BaseException | None) -> None:
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(value)
-        elif isinstance(error, StopIteration):
-            # As in a coroutine; futures refuse it.
-            self.future.set_exception(RuntimeError(f"the function raised {error!r}"))
-        else:
-            self.future.set_exception(error)
+        if not self._future.done():
+            # Not as its exception: futures refuse StopIteration, and a GeneratorExit would
+            # look like the end of the loop.
+            self._future.set_result((value, error))
 
 
 class _Call:
@@ -118,7 +121,7 @@ class Threads:
         self._calls[job] = call
         try:
             self.crew.start((call,))
-            value = await call.ending.future
+            value = await call.ending.come()
         except asyncio.CancelledError:
             call.gone = True
             self.crew.abandon((call,))
