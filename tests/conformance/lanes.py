@@ -84,6 +84,7 @@ class Lane:
     virtual = False
     cuts_off = True  #: whether running work that is cancelled learns of it, or is ended
     tells = True  #: whether `current_task` works there
+    sends_all = True  #: whether errors that are no `Exception` come home as they are
     tick = 0.002  #: the unit of durations
 
     def __init__(self, name, folder):
@@ -175,7 +176,7 @@ class Lane:
 
     @property
     def started(self):
-        """The items that were begun, as text, in that order."""
+        """The items that were begun, as text; in that order if there is one worker."""
         return [item for mark, item, _ in jobs.notes(self.folder) if mark == "+"]
 
     @property
@@ -222,7 +223,6 @@ class Lane:
             thread.join(WAIT)
             assert not thread.is_alive()
         self.release()
-        assert not multiprocessing.active_children()
 
     def release(self):
         """Give up what the lane brought along."""
@@ -311,6 +311,7 @@ class ProcessExecutorLane(Lane):
 
     cuts_off = False
     tells = False
+    sends_all = False
 
     def __init__(self, name, folder):
         super().__init__(name, folder)
