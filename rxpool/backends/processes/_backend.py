@@ -114,53 +114,77 @@ class ProcessBackend:
 
     def _launch(self, job: Any, worker: _Worker | None = None) -> None:
         """Have *job* run, by *worker* if that is given; else by any."""
-        while job is not None:
+        while True:
             if worker is None:
                 with self._lock:
-                    if self._idle and not self._mail:
-                        worker = self._idle.pop()
-                    else:
-                        self._mail.append(job)
+                    self._mail.append(job)
+                    if not self._idle:
                         self._hire()
                         return
+                    job, worker = self._mail.popleft(), self._idle.pop()
             link = worker.link
             if link is None or link.leaving:
                 self._post(job)
                 return
             try:
-                refused = link.give(job)
+                sent, refused = link.give(job)
             except LinkDead:
                 self._post(job)
                 return
-            # What could not be sent has failed; if nothing was sent, there may be another.
-            sent = bool(link.out)
-            if not refused:
-                if not sent:  # it had been cancelled
-                    self._rest(worker)
-                return
-            following: list[Any] = []
-            self._runner.finish(refused, [task for task in link.out if task], following.append)
+            # What was sent may be done by now, and the worker at rest: it is not ours any more.
             if sent:
+                if refused:
+                    self._runner.finish(refused, sent, self._post_next)
                 return
-            job = following[0] if following else None
-            if job is None:
+            if not refused:  # it had been cancelled
                 self._rest(worker)
+                return
+            # They have failed; whoever is told that may need the worker.
+            self._runner.finish(refused, (), partial(self._put_aside, worker))
+            with self._lock:
+                if not (self._mail and self._idle):
+                    return
+                job, worker = self._mail.popleft(), self._idle.pop()
+
+    def _put_aside(self, worker: _Worker, job: Any) -> None:
+        """*worker* rests, *job* waits for it or another."""
+        with self._lock:
+            if job is not None:
+                self._mail.appendleft(job)
+            link = worker.link
+            if link is None or link.leaving:
+                return
+            worker.gone = not self._mail and self._is_too_many()
+            if not worker.gone:
+                self._idle.append(worker)
+                return
+        link.farewell()
 
     def _post(self, job: Any) -> None:
-        """Leave *job* for the next worker that is ready."""
+        """Leave *job* for the next worker that is ready, as its own is not."""
         with self._lock:
             self._mail.append(job)
             self._hire()
+        self._deal()
+
+    def _deal(self) -> None:
+        """Give jobs that wait to workers that are idle."""
+        while True:
+            with self._lock:
+                if not (self._mail and self._idle):
+                    return
+                job, worker = self._mail.popleft(), self._idle.pop()
+            self._launch(job, worker)
 
     def _rest(self, worker: _Worker) -> None:
         """*worker* has nothing to do: a job that waits, or rest, or end."""
         with self._lock:
             link = worker.link
-            if link is None or link.leaving:
+            if link is None or link.leaving or link.out or worker in self._idle:
                 return
             job = self._mail.popleft() if self._mail else None
             if job is None:
-                worker.gone = self._stopping or len(self._workers) > self._slots
+                worker.gone = self._is_too_many()
                 if not worker.gone:
                     self._idle.append(worker)
                     return
@@ -178,8 +202,8 @@ class ProcessBackend:
 
     def _hire(self) -> None:
         """Start another worker if jobs wait and there may be one.  The lock is held."""
-        starting = sum(1 for worker in self._workers if worker.link is None)
-        if starting >= len(self._mail) or len(self._workers) >= self._slots:
+        starting = sum(1 for each in self._workers if each.link is None and not each.gone)
+        if starting >= len(self._mail) or self._staying() >= self._slots:
             return
         worker = _Worker()
         self._workers.append(worker)
@@ -189,6 +213,14 @@ class ProcessBackend:
             self._workers.remove(worker)
             if not self._workers:
                 raise
+
+    def _staying(self) -> int:
+        """How many workers were not told to end.  The lock is held."""
+        return sum(not worker.gone for worker in self._workers)
+
+    def _is_too_many(self) -> bool:
+        """Whether a worker that has nothing to do is to end.  The lock is held."""
+        return self._stopping or self._staying() > self._slots
 
     def _serve_on_new_thread(self, worker: _Worker, target: Callable[[_Worker], None]) -> None:
         name = f"{self._name}-{self._hired}"
@@ -213,20 +245,20 @@ class ProcessBackend:
 
     def _live(self, worker: _Worker) -> None:
         """Start process after process, and serve each until it ends."""
-        failures = 0
+        failures, me = 0, threading.current_thread()
         while True:
             with self._lock:
                 if worker.gone or (self._stopping and not self._mail):
                     self._workers.remove(worker)
                     return
             error = self._start_process(worker)
+            if worker.owner is not me:
+                return
             if error is None:
                 failures = 0
-                if not self._serve(worker) or worker.owner is not threading.current_thread():
+                if not self._serve(worker) or worker.owner is not me:
                     return
                 continue
-            if worker.owner is not threading.current_thread():
-                return
             failures += 1
             log.warning("worker did not start", pool=self._name, error=repr(error))
             if failures >= (_DEATHS if isinstance(error, WorkerStartError) else _STARTS):
@@ -272,10 +304,11 @@ class ProcessBackend:
         """Workers do not start: what waits for one fails.  Later items are tried again."""
         with self._lock:
             self._workers.remove(worker)
-            if any(each.link is not None for each in self._workers):
-                return  # others work
-            jobs = list(self._mail)
-            self._mail.clear()
+            others = any(each.link is not None and not each.gone for each in self._workers)
+            jobs = [] if others else list(self._mail)
+            if not others:
+                self._mail.clear()
+        self._deal()
         while jobs:
             job = jobs.pop()
             error = WorkerStartError(f"workers do not start: {reason}")
@@ -402,6 +435,7 @@ class ProcessBackend:
         link = getattr(job, "note", None)
         if link is not None:
             with link.lock:
+                link.stop_before_next()  # if it ends just now, no other dies in its place
                 runs = link.running() is job
                 if runs:
                     link.verdict = job, error
@@ -425,20 +459,21 @@ class ProcessBackend:
         raise AssertionError(job)
 
     def waits(self) -> None:
-        """If this thread serves a worker, another takes its place."""
+        """If this thread serves a worker, another does; jobs put aside go on."""
         worker: _Worker | None = getattr(self._mine, "worker", None)
         if worker is not None and worker.owner is threading.current_thread():
             with self._lock:
                 if worker in self._workers:
                     serve = self._live if worker.link is None else self._resume
                     self._serve_on_new_thread(worker, serve)
+        self._deal()
 
     def resize(self, slots: int) -> None:
         """Idle workers beyond the new number end now, others when they are idle."""
         surplus: list[Link] = []
         with self._lock:
             self._slots = slots
-            while self._idle and len(self._workers) - len(surplus) > slots:
+            while self._idle and self._staying() > slots:
                 worker = self._idle.pop()
                 worker.gone = True
                 if worker.link is not None:

@@ -161,14 +161,16 @@ class Link:
         self._note: Note | None = None
         self._functions: OrderedDict[int, None] = OrderedDict()
         self._seen = -1.0  # what ran at the last look
+        self._server = -1  # the thread that serves
+        self._heeded = False  # the worker has surely not begun what is beyond the limit
         self._poll = _poller(conn)
 
     # -- to the worker ------------------------------------------------------------------
 
-    def give(self, task: Any) -> list[Any]:
+    def give(self, task: Any) -> tuple[list[Any], list[Any]]:
         """Have an idle worker run *task*, and others of its flow behind it.
 
-        Answers those that cannot be sent, with their errors; `cancelled` tasks are left out.
+        Answers those that were sent, and those that cannot be; a cancelled *task* is neither.
 
         Raises:
             LinkDead: If the worker has ended; *task* is still the caller's.
@@ -176,7 +178,7 @@ class Link:
         try:
             job = self._runner.begin(task)
             if job is None:
-                return []
+                return [], []
             flow = task.flow
             note = flow.note
             if note is None or note.function is not job[0]:
@@ -184,26 +186,28 @@ class Link:
             note.pickled()
         except Exception as error:
             self._runner.failed(task, error)
-            return [task]
-        chunk = note.pace.chunk()
+            return [], [task]
+        # Only the thread that serves the link sees to what is behind a slow item.
+        chunk = note.pace.chunk() if self._server == threading.get_ident() else 1
         behind = self._runner.allot(task, chunk - 1) if chunk > 1 else []
         parcel = _Parcel(note, self._block.items, [task, *behind], self._runner.failed, job[1])
         if not parcel.tasks:
-            return parcel.refused
+            return [], parcel.refused
         self._note = note
         body = parcel.seal(self._functions)
         with self.lock:
+            dead = self.dead
             first = self.first + len(self.out)
-            if not self.dead:
+            if not dead:
                 self.out.extend(parcel.tasks)
                 for each in parcel.tasks:
                     each.note = self
-        if self.dead and task.note is not self:
+        if dead:
             self._runner.give_back(behind)
             raise LinkDead
         self._runner.started(parcel.tasks[0], self._now())
         self._post(first, body)
-        return parcel.refused
+        return parcel.tasks, parcel.refused
 
     def _give_more(self, note: Note, lot: Sequence[Any]) -> list[Any]:
         """Have a busy worker run *lot* too; answers those that cannot be sent."""
@@ -247,15 +251,18 @@ class Link:
     def remains(self) -> tuple[Any, list[Any]]:
         """The worker has ended: the task it was running, and those it had not begun."""
         with self.lock:
-            running = self.running()
+            numbers, running = self._numbers, self.running()
+            begun = int(numbers[RUNNING]) - self.first + 1
+            if self._heeded and numbers[LIMIT] <= numbers[RUNNING] < numbers[RESUME]:
+                # It was going to leave that one out.
+                running, begun = None, begun - 1
             if running is not None:
-                running.started = self._numbers[STARTED]
-            begun = int(self._numbers[RUNNING]) - self.first + 1
+                running.started = numbers[STARTED]
             unbegun = [task for task in list(self.out)[max(0, begun) :] if task is not None]
             # Given to a worker that had not begun with them.
             self.first += len(self.out)
             self.out.clear()
-        return running, unbegun
+        return running, _afresh(unbegun)
 
     def close(self) -> None:
         """Nothing comes any more."""
@@ -271,17 +278,17 @@ class Link:
 
     def serve(self, go_on: Callable[[Any], None], mine: Callable[[], bool]) -> bool:
         """Take in what comes, until the worker ends; False if another thread serves now."""
-        while True:
+        while mine():
+            self._server = threading.get_ident()
             if not self._poll(self._patience()):
                 self._look(go_on)
-            else:
-                try:
-                    data = self._conn.recv_bytes()
-                except (EOFError, OSError):
-                    return True
-                self._take_in(pickle.loads(data), go_on)
-            if not mine():
-                return False
+                continue
+            try:
+                data = self._conn.recv_bytes()
+            except (EOFError, OSError):
+                return True
+            self._take_in(pickle.loads(data), go_on)
+        return False
 
     def _patience(self) -> float | None:
         """Seconds until the worker is to be looked at; None: not before it says something."""
@@ -389,7 +396,7 @@ class Link:
             left = bool(self.out)
         unwanted = [task for task in tasks if task is not None]
         if unwanted:
-            self._runner.give_back(unwanted)
+            self._runner.give_back(_afresh(unwanted))
         if not left:
             go_on(None)
 
@@ -424,7 +431,8 @@ class Link:
             return False
         numbers[LIMIT] = NEVER
         numbers[RESUME] = self.first + len(self.out)
-        numbers[LIMIT] = max(numbers[RUNNING] + 1, self.first)
+        numbers[LIMIT] = limit = max(numbers[RUNNING] + 1, self.first)
+        self._heeded = numbers[RUNNING] < limit
         return True
 
     def _look(self, go_on: Callable[[Any], None]) -> None:
@@ -444,16 +452,17 @@ class Link:
         with self.lock:
             if self.stop_before_next():
                 return
-            limit = numbers[LIMIT]
+            limit, end = numbers[LIMIT], numbers[RESUME]
             if numbers[RUNNING] >= limit:
+                self._heeded = False
                 return
             taken: list[Any] = []
-            for index in range(max(0, int(limit) - self.first), len(self.out)):
+            for index in range(max(0, int(limit) - self.first), int(end) - self.first):
                 if self.out[index] is not None:
                     taken.append(self.out[index])
                     self.out[index] = None
         if taken:
-            self._runner.give_back(taken)
+            self._runner.give_back(_afresh(taken))
 
     def harvest(self, go_on: Callable[[Any], None]) -> None:
         """Take results from the journal that the worker could not send yet, or ever."""
@@ -461,13 +470,25 @@ class Link:
         running = numbers[RUNNING]
         used, first = int(numbers[JOURNAL_USED]), int(numbers[JOURNAL_FIRST])
         journal = bytes(self._block.journal[:used])
-        if numbers[RUNNING] != running:
+        if (numbers[RUNNING], numbers[JOURNAL_USED], numbers[JOURNAL_FIRST]) != (
+            running,
+            used,
+            first,
+        ):
             return  # the worker goes on, and may be writing there
         found = list(records(journal))
         if found:
             wires = [wire for wire, _, _ in found]
             ends = [ended for _, _, ended in found]
             self._results(first, wires, found[0][1], ends, go_on, False)
+
+
+def _afresh(tasks: list[Any]) -> list[Any]:
+    """*tasks* that were not begun after all."""
+    for task in tasks:
+        if hasattr(task, "started"):  # else its time would run while it waits
+            del task.started
+    return tasks
 
 
 def _poller(conn: Connection) -> Callable[[float | None], Any]:
