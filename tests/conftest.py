@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import multiprocessing
 import sys
 import threading
 import time
@@ -14,12 +15,13 @@ SETTLE = 5.0  #: seconds a test's threads and timers are given to end
 
 @pytest.fixture(autouse=True)
 def leak_check() -> Iterator[None]:
-    """No test leaves a thread or a timer of the shared scheduler behind.
+    """No test leaves a thread, a process or a timer of the shared scheduler behind.
 
     Threads of timer schedulers end by themselves when they have been idle for a second.
     """
     scheduler = TimerScheduler.singleton()
     threads = set(threading.enumerate())
+    processes = set(multiprocessing.active_children())
     timers = scheduler.pending
     yield
 
@@ -30,10 +32,16 @@ def leak_check() -> Iterator[None]:
             if thread not in threads and thread.name != "rxpool-timer" and thread.is_alive()
         ]
 
+    def children() -> set[object]:
+        return set(multiprocessing.active_children()) - processes
+
     deadline = time.monotonic() + SETTLE
-    while (left() or scheduler.pending > timers) and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if not left() and not children() and scheduler.pending <= timers:
+            break
         time.sleep(0.005)
     assert not left(), f"threads left behind: {left()}"
+    assert not children(), f"processes left behind: {children()}"
     assert scheduler.pending <= timers, f"{scheduler.pending - timers} timers left behind"
 
 
