@@ -137,7 +137,7 @@ class ExecutorBackend:
         if answer.several:
             for part in answer.value:
                 self._runner.part(job, part)
-            job.value = SEVERAL
+            job.value, job.error = SEVERAL, answer.error
         else:
             job.value = answer.value
 

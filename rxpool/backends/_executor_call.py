@@ -27,27 +27,30 @@ class Answer(NamedTuple):
     several: bool  #: the value is the list of an Observable's items
     began: float  #: on the worker's monotonic clock
     took: float
+    error: BaseException | None = None  #: of an Observable, after its items
 
 
 def call(function: Callable[[Any], Any], item: Any) -> Answer:
     """Call ``function(item)`` in a worker, and see to what it returns there."""
     began = monotonic()
-    several = False
     try:
         value = function(item)
         if isinstance(value, abc.ObservableBase):
-            value, several = _collect(value), True  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, Awaitable):
+            items, failure = _collect(value)  # pyright: ignore[reportUnknownArgumentType]
+            if failure is not None:
+                failure = _substitute(failure) or failure
+            return Answer(items, True, began, monotonic() - began, failure)
+        if isinstance(value, Awaitable):
             with asyncio.Runner() as runner:
                 value = runner.run(as_coroutine(value))  # pyright: ignore[reportUnknownArgumentType]
     except BaseException as error:
         if (substitute := _substitute(error)) is not None:
             raise substitute from error
         raise
-    return Answer(value, several, began, monotonic() - began)
+    return Answer(value, False, began, monotonic() - began)
 
 
-def _collect(work: abc.ObservableBase[Any]) -> list[Any]:
+def _collect(work: abc.ObservableBase[Any]) -> tuple[list[Any], BaseException | None]:
     items: list[Any] = []
     errors: list[Exception] = []
     ended = threading.Event()
@@ -58,9 +61,7 @@ def _collect(work: abc.ObservableBase[Any]) -> list[Any]:
 
     with work.subscribe(items.append, on_error, ended.set):
         ended.wait()
-    if errors:
-        raise errors[0]
-    return items
+    return items, errors[0] if errors else None
 
 
 def _substitute(error: BaseException) -> RemoteError | None:
