@@ -53,7 +53,8 @@ def test_the_window_of_input_order(lane, options, window):
         lane.until(lambda: len(lane.started) == begun)
         lane.until(lambda: pool.report().succeeded == begun - 1)
         assert lane.running == ["0"]
-        assert pool.report().in_flight - pool.report().waiting == 1
+        report = pool.report()
+        assert report.in_flight - report.waiting == 1
         assert sink.values == []
         lane.open("0")
         assert sink.result() == items
