@@ -10,6 +10,7 @@ from reactivex import operators as ro
 from reactivex.subject import Subject
 
 from rxpool import TaskCancelled, WorkerPool, current_task
+from rxpool.pool._kinds import SwitchFlow
 from tests.pool.crew import Oops, Sink, balanced, eventually, joined, passed, started
 from tests.pool.marbles import Alarms, Run, outcome, row, shown, windows, work
 
@@ -26,7 +27,8 @@ BUSY = {"other": "z120"}  # the only worker has other work until tick 220
 # options, source, result, counts of this flow, settings of the run
 SWITCH = {
     "a new item cancels the one that runs": (
-        {}, "a20@210 b20@215 c20@220 |@225", "c@240 |@240", {"succeeded": 1, "cancelled": 2}, {},
+        {}, "a20@210 b20@215 c20@220 |@225", "c@240 |@240",
+        {"succeeded": 1, "cancelled": 2}, {},
     ),
     "a result that is there in time comes out": (
         {}, "a20@210 b20@235 |@240", "a@230 b@255 |@255", {"succeeded": 2}, {},
@@ -362,7 +364,12 @@ def test_two_producers_of_one_switch_map():
         for _ in range(30):
             xs = Subject()
             sink = Sink().to(xs.pipe(pool.switch_map(lambda item: item)))
-            joined(*[started(lambda k=k: [xs.on_next((k, n)) for n in range(8)]) for k in "ab"])
+
+            def produce(name, xs=xs):
+                for n in range(8):
+                    xs.on_next((name, n))
+
+            joined(*[started(produce, name) for name in "ab"])
             xs.on_completed()
             values = sink.wait()
             assert values[-1] in [("a", 7), ("b", 7)]
@@ -394,6 +401,51 @@ def test_a_slow_subscriber_of_switch_map():
             assert values[-1] == 29
             assert values == sorted(set(values))
     assert overlaps == []
+
+
+def test_a_result_in_hand_when_a_newer_item_comes(monkeypatch):
+    """A result that is about to be delivered is not, if it is the newest no more."""
+    xs, send = Subject(), SwitchFlow.send
+
+    def late(flow, entry):
+        if getattr(entry, "item", None) == "a":
+            xs.on_next("b")
+        send(flow, entry)
+
+    monkeypatch.setattr(SwitchFlow, "send", late)
+    with WorkerPool(1) as pool:
+        sink = Sink().to(xs.pipe(pool.switch_map(str.upper)))
+        xs.on_next("a")
+        eventually(lambda: sink.values)
+        xs.on_completed()
+        assert sink.wait() == ["B"]
+
+
+def test_results_that_wait_for_the_subscriber_when_a_newer_item_comes():
+    """Of an Observable's results, those that were not delivered yet are left out."""
+    gate, inside = threading.Event(), threading.Event()
+    streams = {"a": Subject(), "b": Subject()}
+
+    def slow(value):
+        inside.set()
+        passed(gate)
+
+    with WorkerPool(1) as pool:
+        xs = Subject()
+        sink = Sink(slow).to(xs.pipe(pool.switch_map(streams.__getitem__)))
+        xs.on_next("a")
+        eventually(lambda: streams["a"].observers)
+        producer = started(streams["a"].on_next, "a0")
+        passed(inside)
+        streams["a"].on_next("a1")
+        xs.on_next("b")
+        eventually(lambda: streams["b"].observers)
+        gate.set()
+        joined(producer)
+        streams["b"].on_next("b0")
+        streams["b"].on_completed()
+        xs.on_completed()
+        assert sink.wait() == ["a0", "b0"]
 
 
 def test_exhaust_map_on_threads():
