@@ -1,9 +1,9 @@
 """Flows of another kind: batches as items, and only the newest item."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextvars import copy_context
 from inspect import isawaitable
-from typing import Any
+from typing import Any, Final
 
 from reactivex import abc
 
@@ -14,6 +14,9 @@ from rxpool.pool._ledger import STARTED, Task
 from rxpool.pool._outflow import outcome_of
 
 __all__ = ("BatchFlow", "OfBatches", "SwitchFlow")
+
+#: can be iterated over, but their items are not results in the order of a batch
+_NO_LISTS: Final = (abc.ObservableBase, str, bytes, bytearray, Mapping, Set)
 
 
 class OfBatches:
@@ -35,7 +38,7 @@ class OfBatches:
         return self._check(await results, batch)
 
     def _check(self, results: Any, batch: Any) -> list[Any]:
-        if isinstance(results, (abc.ObservableBase, str, bytes)):
+        if isinstance(results, _NO_LISTS):
             raise BatchSizeError(f"a function of batches must return a list, got {results!r}")
         try:
             given = list(results)
