@@ -120,23 +120,20 @@ class Lots(Following):
         """Deliver good results without the lock, as `Running` does."""
         flow = tasks[0].flow
         binding = flow.binding
-        remove = flow.tasks.remove
         cell = [0]
-        good: list[Task] = []
         ran = 0
-        for task in tasks:
-            try:
-                remove(task)
-            except KeyError:  # cancelled
-                continue
-            if task.running:
-                ran += 1
-            else:
-                task.attempts += 1
-            task.running = None
-            task.settled = True
-            good.append(task)
         with self.lock:
+            out = flow.tasks
+            # The others were cancelled.
+            good = tasks if out.issuperset(tasks) else [task for task in tasks if task in out]
+            out.difference_update(good)
+            for task in good:
+                if task.running:
+                    ran += 1
+                    task.running = None
+                else:
+                    task.attempts += 1
+                task.settled = True
             flow.cells.append(cell)
             flow.running -= ran
             flow.lent.difference_update(good)

@@ -9,6 +9,7 @@ import mmap
 import os
 import sys
 import tempfile
+from collections import deque
 from typing import Any, Final, TypeAlias
 
 if sys.platform != "win32":
@@ -46,7 +47,7 @@ _JOURNAL: Final = 64 * 1024
 _LANE: Final = 256 * 1024 * 1024  # of addresses; memory is taken when it is first written to
 _ALIGN: Final = 64
 
-#: where a buffer lies in its lane: offset, length, and the lane's position behind it
+#: where a buffer lies in its lane: offset and length; and the how many-th it is
 Span: TypeAlias = tuple[int, int, int]
 
 
@@ -101,46 +102,62 @@ if sys.platform != "win32":
 
 
 class Lane:
-    """A ring of bytes: one side puts buffers in, the other frees them in that order."""
+    """A ring of bytes: one side puts buffers in, the other frees them in that order.
 
-    def __init__(self, memory: memoryview, numbers: memoryview, freed: int) -> None:
+    It is only as long as it has to be, so that the same, warm memory is used again.  The
+    side that puts knows what is in use: `_live` has where each buffer lies and its number.
+    """
+
+    def __init__(self, memory: memoryview, numbers: "memoryview[float]", freed: int) -> None:
         self._memory = memory
         self._numbers = numbers
         self._freed = freed
-        self._size = len(memory)
-        self._end = 0
+        self._length = 0
+        self._count = 0
+        self._live: deque[tuple[int, int, int]] = deque()
 
     def mark(self) -> int:
-        """Where the next buffer goes; see `take_back`."""
-        return self._end
+        """How many buffers there were; see `take_back`."""
+        return self._count
 
     def take_back(self, mark: int) -> None:
         """Forget what was put since *mark* and never sent."""
-        self._end = mark
+        while self._live and self._live[-1][2] > mark:
+            self._live.pop()
+        self._count = mark
 
     def put(self, data: memoryview) -> Span | None:
         """Copy a buffer in; None if there is no room."""
         length = data.nbytes
-        size, end = self._size, self._end
-        freed = int(self._numbers[self._freed])
-        if freed >= end:
-            end += -end % size  # empty: use the same, warm memory again
-            freed = end
-        offset = end % size
-        if offset + length > size:
-            end += size - offset
-            offset = 0
-        behind = end + length + -length % _ALIGN
-        if behind - freed > size:
+        start = self._place(length + -length % _ALIGN)
+        if start is None:
             return None
-        self._memory[offset : offset + length] = data.cast("B") if data.ndim != 1 else data
-        self._end = behind
-        return offset, length, behind
+        self._memory[start : start + length] = data if data.format == "B" else data.cast("B")
+        self._count += 1
+        self._live.append((start, start + length + -length % _ALIGN, self._count))
+        return start, length, self._count
+
+    def _place(self, length: int) -> int | None:
+        """Where so many bytes are free."""
+        live, freed = self._live, self._numbers[self._freed]
+        while live and live[0][2] <= freed:
+            live.popleft()
+        oldest, newest = (live[0][0], live[-1][1]) if live else (0, 0)
+        if live and newest <= oldest:  # the newest lie before the oldest
+            return newest if newest + length <= oldest else None
+        if newest + length <= self._length:
+            return newest
+        if length <= oldest:
+            return 0
+        if newest + length > len(self._memory):
+            return None
+        self._length = newest + length
+        return newest
 
     def view(self, span: Span) -> memoryview:
         """The bytes of a buffer, where they are."""
         return self._memory[span[0] : span[0] + span[1]]
 
-    def free(self, position: int) -> None:
-        """Everything up to *position* may be used again."""
-        self._numbers[self._freed] = position
+    def free(self, number: int) -> None:
+        """All buffers up to this one may be used again."""
+        self._numbers[self._freed] = number

@@ -39,12 +39,13 @@ ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 FIXED: Final = frozenset((type(None), bool, int, float, complex))
 
 #: bytes from which on a buffer travels through shared memory
-LARGE: Final = 64 * 1024
+LARGE: Final = 16 * 1024
 
 _ERROR: Final = "e"  # an exception, with the text of its traceback
 _PICKLED: Final = "p"
 _BUFFERS: Final = "b"  # pickled, with buffers in shared memory
 _BYTES: Final = "r"  # a bytes object in shared memory
+_LONG: Final = "l"  # a pickle in shared memory
 
 
 class RemoteTraceback(Exception):
@@ -68,25 +69,16 @@ def encode(value: Any, lane: Lane | None, what: str) -> Any:
     if kind in ATOMS:
         if lane is None or (kind is not bytes and kind is not str) or len(value) < LARGE:
             return value
-        if kind is bytes and (span := lane.put(memoryview(value))) is not None:
-            return _BYTES, (span,)
-        return value
+        if kind is bytes:
+            span = lane.put(memoryview(value))
+            return value if span is None else (_BYTES, (span,))
     if lane is None:
         return _PICKLED, dumps(value, what)
     buffers: list[memoryview] = []
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < LARGE:
-            return True
-        buffers.append(raw)
-        return False
-
-    data = dumps(value, what, keep_inside)
+    data = dumps(value, what, buffers)
     if not buffers:
+        if len(data) >= LARGE and (span := lane.put(memoryview(data))) is not None:
+            return _LONG, (span,)
         return _PICKLED, data
     mark = lane.mark()
     spans: list[Span] = []
@@ -100,7 +92,7 @@ def encode(value: Any, lane: Lane | None, what: str) -> Any:
 
 def spans_of(wire: Any) -> Sequence[Span]:
     """The shared memory that a message part takes."""
-    if type(wire) is tuple and wire[0] in (_BUFFERS, _BYTES):
+    if type(wire) is tuple and wire[0] in (_BUFFERS, _BYTES, _LONG):
         spans: Sequence[Span] = wire[1]
         return spans
     return ()
@@ -121,6 +113,8 @@ def decode(
     assert lane is not None
     if wire[0] == _BYTES:
         return bytes(lane.view(wire[1][0]))
+    if wire[0] == _LONG:
+        return pickle.loads(lane.view(wire[1][0]))
     views = [lane.view(span) for span in wire[1]]
     if borrow is None:
         return pickle.loads(wire[2], buffers=[bytearray(view) for view in views])
@@ -160,14 +154,29 @@ def decode_error(wire: Any) -> BaseException | None:
     return error
 
 
-def dumps(
-    value: Any, what: str, keep_inside: Callable[[pickle.PickleBuffer], bool] | None = None
-) -> bytes:
-    """Pickle *value*, with cloudpickle if need be and it is there."""
+def dumps(value: Any, what: str, buffers: list[memoryview] | None = None) -> bytes:
+    """Pickle *value*, with cloudpickle if need be and it is there.
+
+    With *buffers*, large ones are left out of the pickle, and go there.
+    """
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < LARGE:
+            return True
+        assert buffers is not None
+        buffers.append(raw)
+        return False
+
     try:
-        return pickle.dumps(value, 5, buffer_callback=keep_inside)
+        return pickle.dumps(value, 5, buffer_callback=None if buffers is None else keep_inside)
     except Exception as reason:
         first = reason
+    if buffers is not None:
+        buffers.clear()
     try:
         file = BytesIO()
         ForkingPickler(file, 5).dump(value)
