@@ -94,7 +94,9 @@ class SchedulerBackend(LocalBackend):
         if self.clock.virtual:
             if self._loop is None:
                 self._loop = loop = asyncio.Runner()
-                weakref.finalize(self, loop.close)  # tests do not always close their pools
+                # Tests do not always close their pools.  Only the loop itself is closed then:
+                # the collector may come while another loop runs on the thread.
+                weakref.finalize(self, loop.get_loop().close)
             return self._loop.run(work, context=context)
         # Nobody tells when a thread of the scheduler ends, so that no loop can be kept there.
         with asyncio.Runner() as runner:
