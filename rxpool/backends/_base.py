@@ -40,8 +40,8 @@ class Runner(Protocol):
     def begin(self, task: Any) -> tuple[Callable[[Any], Any], Any] | None:
         """The function and the argument of a job; None if it is not wanted any more."""
 
-    def started(self, task: Any, at: float) -> None:
-        """A job runs since *at*."""
+    def started(self, task: Any, at: float | None) -> None:
+        """A job runs since *at*; None: it is going to run, `Backend.look_at` tells."""
 
     def failed(self, task: Any, error: BaseException) -> None:
         """A job has failed; `finish` is called then."""

@@ -31,9 +31,10 @@ class Lots(Following):
         job: tuple[Callable[[Any], Any], Any] = task.flow.binding.job(task)
         return job
 
-    def started(self, task: Task, at: float) -> None:
-        """*task* runs since *at*."""
-        task.started = at
+    def started(self, task: Task, at: float | None) -> None:
+        """*task* runs since *at*; None: it is going to run, `Backend.look_at` tells."""
+        if at is not None:
+            task.started = at
         flow = task.flow
         if flow.timeout is not None and not flow.armed:
             self.watch(flow)

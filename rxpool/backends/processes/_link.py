@@ -205,7 +205,7 @@ class Link:
         if dead:
             self._runner.give_back(behind)
             raise LinkDead
-        self._runner.started(parcel.tasks[0], self._now())
+        self._runner.started(parcel.tasks[0], None)
         self._post(first, body)
         return parcel.tasks, parcel.refused
 
