@@ -1,8 +1,10 @@
 """A `ThreadPoolExecutor` as the place where work runs: its threads run tasks themselves."""
 
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from time import monotonic
@@ -16,14 +18,15 @@ from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("ThreadExecutorBackend",)
 
+_INSIDE: Final = object()  #: the note of jobs that run on threads of the executor
 _TURN: Final = 0.01  #: seconds until others who use the executor get their turn
 
 
 class ThreadExecutorBackend(LocalBackend):
     """N slots on the threads of a `ThreadPoolExecutor`, which is never shut down here.
 
-    A thread that runs a job that is abandoned stays busy, and the executor has one less
-    meanwhile.  If a job waits for a flow of its own pool, another thread is started for it.
+    A thread whose job is abandoned, or waits for a flow of its own pool, stays busy.  Where
+    the executor has no other, one is started beside it for that time.
     """
 
     def __init__(self, executor: ThreadPoolExecutor, name: str) -> None:
@@ -31,8 +34,9 @@ class ThreadExecutorBackend(LocalBackend):
         self._executor = executor
         self._name = name
         self._extra = ThreadBackend(name)
-        #: one for each slot of a job that waits, whose thread is therefore busy
-        self._owed: deque[None] = deque()
+        self._lock = threading.Lock()  # for these:
+        self._inside = 0  # threads of the executor that this pool has, or has asked for
+        self._held: set[Any] = set()  # jobs that keep one, though their slots are free
 
     @property
     def default_slots(self) -> int:
@@ -43,6 +47,7 @@ class ThreadExecutorBackend(LocalBackend):
     def bind(self, runner: Runner, slots: int) -> None:
         """Run jobs with *runner*."""
         self._runner = runner
+        self._slots = slots
         self._extra.bind(runner, slots)
 
     def start(self, jobs: Sequence[Any]) -> None:
@@ -56,26 +61,34 @@ class ThreadExecutorBackend(LocalBackend):
         while left:
             job = left.popleft()
             try:
-                if self._takes_extra():
+                if not self._submit(job):
                     self._extra.start((job,))
-                else:
-                    self._submit(job)
             except RuntimeError as error:  # broken, or shut down
                 self._fail(job, error, go_on)
 
-    def _takes_extra(self) -> bool:
+    def _submit(self, job: Any) -> bool:
+        """Give *job* to the executor; False if its threads are kept by jobs that wait."""
+        with self._lock:
+            if self._held and self._inside >= min(self._slots, self.default_slots):
+                return False
+            self._inside += 1
         try:
-            self._owed.pop()
-        except IndexError:
-            return False
+            future = self._executor.submit(self._run, job)
+        except BaseException:
+            self._leave(job)
+            raise
+        future.add_done_callback(partial(self._look, job))
         return True
 
-    def _submit(self, job: Any) -> None:
-        future = self._executor.submit(self._run, job)
-        future.add_done_callback(partial(self._look, job))
+    def _leave(self, job: Any) -> None:
+        with self._lock:
+            self._inside -= 1
+            self._held.discard(job)
+            job.note = None  # if it is abandoned now, that comes too late
 
     def _look(self, job: Any, future: "Future[None]") -> None:
         if future.cancelled():
+            self._leave(job)
             self._fail(job, None, self._go_on)
 
     def _go_on(self, job: Any) -> None:
@@ -92,15 +105,18 @@ class ThreadExecutorBackend(LocalBackend):
     def _run(self, job: Any) -> None:
         until = monotonic() + _TURN
         try:
-            while job is not None:
-                job = self._runner.perform(job)
-                if job is not None and monotonic() > until:
-                    try:
-                        self._submit(job)
-                        return
-                    except RuntimeError:  # shut down: what it has begun it may finish
-                        until = monotonic() + _TURN
+            while True:
+                following = self._runner.perform(job, _INSIDE)
+                if following is None:
+                    return
+                job = following
+                if monotonic() > until:
+                    with suppress(RuntimeError):  # shut down: what it began it may finish
+                        if self._submit(job):
+                            return
+                    until = monotonic() + _TURN
         finally:
+            self._leave(job)
             close_loop()
 
     def run_awaitable(
@@ -115,15 +131,17 @@ class ThreadExecutorBackend(LocalBackend):
             done(value, None)
         return None
 
-    def abandon(self, jobs: Sequence[Any]) -> None:
-        """Nothing: jobs that were not begun are passed over, others cannot be ended."""
-
     def lend(self, jobs: Sequence[Any]) -> None:
         """The threads of *jobs* stay busy: others run what comes instead."""
-        self._owed.extend([None] * len(jobs))
+        with self._lock:
+            self._held.update(job for job in jobs if getattr(job, "note", None) is _INSIDE)
+        self._extra.lend([job for job in jobs if getattr(job, "note", None) is not _INSIDE])
+
+    abandon = lend
 
     def resize(self, slots: int) -> None:
         """The pool counts the slots."""
+        self._slots = slots
         self._extra.resize(slots)
 
     def stop(self, wait: float | None) -> None:

