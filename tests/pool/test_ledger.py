@@ -630,3 +630,59 @@ def test_a_task_is_taken_by_name_only_while_it_waits():
     assert not ledger.take_this(tasks[0])
     assert ledger.take_this(tasks[1])
     assert not ledger.take_this(tasks[1])
+
+
+def test_what_is_overdue_is_due():
+    """A task that became due between two looks asks for a look at once, not never."""
+    ledger, flow = flow_of(2, timeout=5.0, deadline=9.0, max_pending=4)
+    fed(ledger, flow, 1)
+    assert flow.next_due(2.0) == 5.0
+    assert flow.next_due(7.0) == 5.0
+    assert [limit for _, limit in flow.overdue(5.0)] == ["timeout"]
+    assert flow.overdue(4.9) == []
+
+
+def test_a_task_that_is_being_ended_is_not_due_again():
+    """Its backend was told; there is nothing more to do about it."""
+    ledger, flow = flow_of(1, timeout=5.0)
+    ((task,), _) = fed(ledger, flow, 1)
+    task.ending = True
+    assert flow.overdue(7.0) == []
+    assert flow.next_due(7.0) is None
+
+
+def test_workers_may_change_tasks_while_limits_look_at_them():
+    """A worker adds and removes tasks without the lock, at any moment."""
+    ledger, flow = flow_of(3, timeout=5.0)
+
+    class Passing(Task):
+        """A task that comes and goes while it is looked at."""
+
+        @property
+        def ending(self):
+            """Asked for in the middle of the look."""
+            flow.tasks.add(Task(flow, 0, 0.0))
+            return False
+
+    for n in range(3):
+        task = Passing(flow, n, 0.0)
+        task.started = 0.0
+        assert ledger.accept(flow, task) == STARTED
+    assert len(flow.overdue(6.0)) == 3
+    assert flow.next_due(6.0) == 5.0
+
+
+def test_a_task_that_its_worker_settles_at_the_same_moment():
+    """Whoever removes a task from `tasks` settles it; the other one is told so."""
+    ledger, flow = flow_of(1)
+    ((task,), _) = fed(ledger, flow, 1)
+
+    class Seen(set):
+        """A set in which a task is seen that a worker removes before it can be."""
+
+        def __contains__(self, _):
+            return True
+
+    flow.tasks = Seen()
+    assert ledger.settle(task, None, ValueError("late"), 1.0) is False
+    assert (flow.failed, task.settled) == (0, False)
