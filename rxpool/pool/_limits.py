@@ -23,7 +23,7 @@ class Limits(Settling):
                 return
             now = self.now()
             due = flow.next_due(now)
-            if due is None or (flow.ended and not flow.in_flight):
+            if due is None:
                 return
             flow.armed = True
             # `forget` may dispose it from now on; it may also ring before it is all set.
