@@ -139,6 +139,7 @@ class Lots(Following):
             flow.running -= ran
             flow.lent.difference_update(good)
             flow.allotted += ran  # all of them count until they are delivered
+            self.ledger.enlist(flow)  # another may run, also where these had no slot
             following = self._pass_on(tasks, rest)
             chores = self.chores()
         go_on(following)
