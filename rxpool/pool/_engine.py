@@ -26,6 +26,7 @@ class Engine(Running):
     def __init__(self, name: str, slots: int, backend: Backend) -> None:
         super().__init__(name, slots, backend)
         self.special = {}
+        self._resizing = threading.Lock()
         # What sources are subscribed with, unless the subscriber says: virtual time.  On a
         # scheduler of threads a source that has to wait would take one away from the work.
         self.default_scheduler = backend.scheduler if backend.clock.virtual else None
@@ -33,12 +34,13 @@ class Engine(Running):
 
     def resize(self, slots: int) -> None:
         """Have another number of slots."""
-        self.backend.resize(slots)
-        with self.lock:
-            self.ledger.resize(slots)
-            for binding in self.flows:
-                self.ledger.enlist(binding.ledger)
-            chores = self.chores()
+        with self._resizing:  # the backend and the books agree on who came last
+            self.backend.resize(slots)
+            with self.lock:
+                self.ledger.resize(slots)
+                for binding in self.flows:
+                    self.ledger.enlist(binding.ledger)
+                chores = self.chores()
         self.carry_out(chores)
 
     def open(self, binding: Any, lend: bool = True) -> None:
