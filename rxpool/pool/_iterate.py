@@ -8,8 +8,9 @@ from threading import get_ident
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from reactivex import Observable
+from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
+from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpool import _checks as checks
 from rxpool._core.inlet import Node, feeding
@@ -169,12 +170,12 @@ class _Inbox:
         self._subscribe()
 
     def _subscribe(self) -> None:
+        self._emitter = get_ident()
         try:
-            self._emitter = get_ident()
+            # Queued by this, a source emits when `subscribe` has returned: so there is
+            # something to dispose of by then.
             with feeding(self, self):
-                self._subscription.disposable = self._source.subscribe(
-                    self.on_next, self._finish, lambda: self._finish(None)
-                )
+                CurrentThreadScheduler.singleton().schedule(self._subscribe_now)
         except _Closed:
             pass
         except BaseException as error:
@@ -184,6 +185,11 @@ class _Inbox:
             with self._changed:
                 self._subscribed = True
                 self._changed.notify_all()
+
+    def _subscribe_now(self, _: abc.SchedulerBase, __: Any = None) -> None:
+        self._subscription.disposable = self._source.subscribe(
+            self.on_next, self._finish, lambda: self._finish(None)
+        )
 
     # -- the source -----------------------------------------------------------------------
 
