@@ -82,6 +82,7 @@ class Engine(Running):
             self.closing = self.terminated = True
             flows = list(self.flows)
         for flow in flows:
+            self.backend.look_at(flow.ledger.tasks.copy())  # outcomes say what ran
             flow.terminate(reason)
 
     def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
