@@ -8,10 +8,12 @@ from contextvars import Context
 from typing import Any
 
 from reactivex import abc
+from reactivex.scheduler import NewThreadScheduler
 
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._base import Done, LocalBackend, Runner
-from rxpool.timing import Clock
+from rxpool.errors import WouldBlock
+from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("SchedulerBackend",)
 
@@ -27,7 +29,9 @@ class SchedulerBackend(LocalBackend):
 
     def __init__(self, scheduler: abc.SchedulerBase) -> None:
         self.scheduler: abc.SchedulerBase | None = scheduler
-        self.clock = Clock(scheduler)
+        # An alarm would keep a thread of these waiting, also once it is disposed.
+        threads = isinstance(scheduler, NewThreadScheduler)
+        self.clock = Clock(TimerScheduler.singleton() if threads else scheduler)
         self._target = scheduler
         self._jobs: deque[Any] = deque()
         self._pumping = False
@@ -101,6 +105,14 @@ class SchedulerBackend(LocalBackend):
         # Nobody tells when a thread of the scheduler ends, so that no loop can be kept there.
         with asyncio.Runner() as runner:
             return runner.run(work, context=context)
+
+    def waits(self) -> None:
+        """Refuse to wait for what happens in virtual time."""
+        if self.clock.virtual:
+            raise WouldBlock(
+                "virtual time stands still while this thread waits; advance the scheduler "
+                "until the work is done"
+            )
 
     def abandon(self, jobs: Sequence[Any]) -> None:
         """Nothing beyond what the pool does: dispose and cancel what the job returned."""
