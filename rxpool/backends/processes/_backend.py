@@ -260,7 +260,8 @@ class ProcessBackend:
                     return
                 continue
             failures += 1
-            log.warning("worker did not start", pool=self._name, error=repr(error))
+            if not self._stopping:
+                log.warning("worker did not start", pool=self._name, error=repr(error))
             if failures >= (_DEATHS if isinstance(error, WorkerStartError) else _STARTS):
                 self._give_up(worker, error)
                 return

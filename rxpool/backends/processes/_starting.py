@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -54,6 +54,8 @@ def _no_interrupts() -> Generator[None, None, None]:
     if sys.platform == "win32":
         yield
         return
+    # It unblocks Ctrl-C when it starts, and would do so before the fork server has started.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
