@@ -554,13 +554,10 @@ def test_large_items_among_small_ones(shared):
 
 
 def test_more_than_the_shared_memory_holds():
-    """What does not fit travels in the message."""
+    """What does not fit travels in the message; what is kept stays as it is."""
     with WorkerPool(1, on="processes") as pool:
-        huge = np.zeros(300 * 1024 * 1024, dtype=np.uint8)
-        assert outcome(pool, jobs.total, huge).value == 0
-        several = [np.ones(100 * 1024 * 1024, dtype=np.uint8) for _ in range(3)]
-        assert outcome(pool, len, several).value == 3
-        gc.collect()
+        arrays = [np.full(size * 1024 * 1024, size, np.uint8) for size in (200, 50, 10, 1)]
+        assert [outcome(pool, jobs.keep, array).value for array in arrays] == [True] * 4
 
 
 def test_arrays_with_gaps(shared):
