@@ -17,7 +17,7 @@ _T_co = TypeVar("_T_co", covariant=True)
 class Progress(Generic[_T_co]):
     """How far the work on an item is."""
 
-    item: _T_co
+    item: _T_co  #: of `WorkerPool.submit`: the future
     fraction: float  #: from 0 to 1
 
 

@@ -32,6 +32,10 @@ class Binding(Protocol):
         """The user's function that runs for *task*."""
         ...
 
+    def subject(self, task: Task) -> Any:
+        """What *task* is called in `Progress`: its item, or the future of a call."""
+        ...
+
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """The function and its argument, for a backend that runs it elsewhere."""
         ...

@@ -74,7 +74,7 @@ class Books:
     def progress(self, task: Task, fraction: float) -> None:
         """A task told how far it is."""
         if not task.settled:
-            self.progressed.send(Progress(task.item, fraction))
+            self.progressed.send(Progress(task.flow.binding.subject(task), fraction))
 
     def works_here(self) -> bool:
         """Whether the caller works for a task of this pool."""

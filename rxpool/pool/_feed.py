@@ -69,6 +69,10 @@ class Feed:
         """See `Binding`."""
         return self.fn  # type: ignore[no-any-return]
 
+    def subject(self, task: Task) -> Any:
+        """See `Binding`."""
+        return task.item
+
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """See `Binding`."""
         return self.fn, task.item

@@ -46,6 +46,10 @@ class Flow(Outflow):
         """See `Binding`."""
         return self.fn  # type: ignore[no-any-return]
 
+    def subject(self, task: Task) -> Any:
+        """See `Binding`."""
+        return task.item
+
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """See `Binding`."""
         return self.fn, task.item

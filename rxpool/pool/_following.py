@@ -4,6 +4,7 @@
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Final
 
 from reactivex import abc
@@ -39,17 +40,19 @@ class Following(Limits):
             self.special[kind] = special
         return special
 
-    def _go_on(self, task: Task, work: Any) -> Task | None:
+    def _go_on(self, task: Task, work: Any, context: Context) -> Task | None:
         """The function of a task returned work; answers the next task for its slot."""
         try:
-            value, error = self._follow(task, work)
+            value, error = self._follow(task, work, context)
         except BaseException as raised:
             value, error = None, raised
         if value is _PENDING:
             return self._leave_slot(task)
         return self.settle(task, value, error)
 
-    def _follow(self, task: Task, work: Any) -> tuple[Any, BaseException | None]:
+    def _follow(
+        self, task: Task, work: Any, context: Context
+    ) -> tuple[Any, BaseException | None]:
         """Run what the function returned: its value and error, or `_PENDING`."""
         ended: list[tuple[Any, BaseException | None]] = []
         returned = False
@@ -62,11 +65,11 @@ class Following(Limits):
             self.end_later(task, value, error)
 
         if isinstance(work, abc.ObservableBase):
-            cancel: Callable[[], object] | None = self._subscribe(task, work, done)
+            cancel: Callable[[], object] | None = self._subscribe(task, work, done, context)
         else:
-            # On an event loop the coroutine shares its thread with others.
-            task.context.run(held.set, TaskHandle(task))
-            cancel = self.backend.run_awaitable(work, done, task.context)
+            if self.backend.keeps_slot:  # on an event loop it shares the thread with others
+                context.run(held.set, TaskHandle(task))
+            cancel = self.backend.run_awaitable(work, done, context)
         with self.lock:
             returned = True
             if ended:
@@ -82,6 +85,7 @@ class Following(Limits):
         task: Task,
         work: abc.ObservableBase[Any],
         done: Callable[[Any, BaseException | None], None],
+        context: Context,
     ) -> Callable[[], object]:
         collects = task.flow.binding.collects
         if collects:
@@ -99,7 +103,7 @@ class Following(Limits):
                 scheduler=self.backend.scheduler,
             )
 
-        handle.disposable = subscribe() if task.context is None else task.context.run(subscribe)
+        handle.disposable = context.run(subscribe)
         return handle.dispose
 
     def part(self, task: Task, value: Any) -> None:

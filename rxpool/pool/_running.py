@@ -52,16 +52,14 @@ class Running(Lots):
         flow = task.flow
         if flow.timeout is not None and not flow.armed:
             self.watch(flow)
-        context = task.context
-        if context is None:
-            context = Context()
+        # What a run sets is its own: the variables of the task stay as they were.
+        context = Context() if task.context is None else task.context.copy()
         try:
             value = context.run(flow.binding.fn, task.item)
         except BaseException as raised:
             return self.settle(task, None, raised)
         if self.special.get(type(value)) is not False and self._is_work(value):
-            task.context = context
-            return self._go_on(task, value)
+            return self._go_on(task, value, context)
         return self.settle(task, value, None)
 
     def _swift(self, task: Task, note: Any, stack: list[Task]) -> Task | None:
@@ -97,18 +95,19 @@ class Running(Lots):
             try:
                 context = task.context
                 if context is not None:
+                    context = context.copy()
                     value = context.run(fn, task.item)
                 else:
+                    context = blank
                     value = blank.run(fn, task.item)
                     if len(blank):  # what a task has set is its own
-                        context, blank = blank, Context()
+                        blank = Context()
             except BaseException as raised:
                 value, error = None, raised
                 break
             if type(value) is not known:
                 if special.get(type(value)) is not False and self._is_work(value):
                     work = True
-                    task.context = Context() if context is None else context
                     break
                 known = type(value)
             if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot or ledger.free < 0:
@@ -149,7 +148,7 @@ class Running(Lots):
             with self.lock:
                 self.ledger.close_cell(flow, cell)
         if work:
-            return self._go_on(task, value)
+            return self._go_on(task, value, context)
         return self.settle(task, value, error)
 
     def _stop_swift(self, task: Task, cell: list[int], disown: bool) -> Task | None:

@@ -91,6 +91,10 @@ class Calls:
         """See `Binding`."""
         return task.item[0]  # type: ignore[no-any-return]
 
+    def subject(self, task: Task) -> Any:
+        """See `Binding`."""
+        return task.item[3]
+
     def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
         """See `Binding`."""
         function, args, kwargs, future = task.item
