@@ -277,6 +277,15 @@ def test_a_subscriber_that_leaves_in_the_middle_of_a_batch():
     assert (run.text, run.let_go) == ("A@210 B@210 |@210", [210])
 
 
+def test_a_subscriber_that_left_leaves_no_failures():
+    """Items of a batch behind the one at which the subscriber left come to nobody."""
+    run = Run(
+        "a?b@210 |@230",
+        lambda run: rx.compose(of_batches(upper, on_failure="letters")(run), ro.take(1)),
+    )
+    assert (run.text, run.letters.messages) == ("A@210 |@210", [])
+
+
 def test_with_batch():
     """`ops.batch` makes the lists, `map_batches` hands the results back one by one."""
     with WorkerPool(2) as pool:
