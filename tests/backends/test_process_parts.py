@@ -1,0 +1,729 @@
+"""The parts of which pools of processes are made, each by itself and without processes.
+
+Tests of races name the change of the code that they were seen to catch.
+"""
+
+import multiprocessing
+import pickle
+import random
+import struct
+import threading
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rxpool.backends.processes import _pace, _worker
+from rxpool.backends.processes._link import Link, LinkDead, Note
+from rxpool.backends.processes._memory import (
+    JOURNAL_FIRST,
+    JOURNAL_USED,
+    LIMIT,
+    NEVER,
+    RESUME,
+    RUNNING,
+    Block,
+    Lane,
+)
+from rxpool.backends.processes._messages import RESULTS, SKIPPED, Settings
+from rxpool.backends.processes._pace import Pace
+from rxpool.backends.processes._wire import (
+    LARGE,
+    RemoteTraceback,
+    decode,
+    decode_error,
+    encode,
+    encode_error,
+    spans_of,
+)
+from rxpool.errors import NotPicklable, RemoteError
+from tests.backends import process_jobs as jobs
+
+# -- the size of chunks --------------------------------------------------------------------
+
+
+def test_the_first_item_goes_alone():
+    """Nothing is known of it yet."""
+    pace = Pace()
+    assert pace.chunk() == 1
+    assert pace.more(0) == 0
+    assert not pace.short
+
+
+@given(st.lists(st.floats(1e-8, 10), min_size=1, max_size=20), st.floats(1, 1e6))
+def test_a_chunk_is_bounded_in_time_and_bytes(durations, size):
+    """At the measured duration and size; and in number, and in how fast it grows."""
+    pace = Pace()
+    last = 1
+    for seconds in durations:
+        pace.ran(1, seconds)
+        for _ in range(5):
+            pace.weighed(1, int(size))
+        known = [max(1e-7, each) for each in durations]
+        assert min(known) * 0.999 <= pace._seconds <= max(known) * 1.001
+        items = pace.chunk()
+        assert 1 <= items <= min(_pace._MOST, last * _pace._GROWTH)
+        if items > 1:
+            assert items * pace._seconds <= _pace._CHUNK
+            assert items * pace._bytes <= _pace._BYTES
+        last = items
+
+
+def test_slower_items_count_at_once():
+    """One slow item, and chunks are small; it takes several quick ones to trust them again."""
+    pace = Pace()
+    for _ in range(50):
+        pace.ran(100, 100e-6)
+        pace.chunk()
+    assert pace.chunk() > 1000
+    pace.ran(1, 0.02)
+    assert pace.chunk() == 1
+    assert pace.more(0) == 0
+    pace.ran(1, 1e-6)
+    assert pace.chunk() <= 1
+
+
+def test_long_items_are_looked_at_later():
+    """Patience is never less than what other items take."""
+    pace = Pace()
+    assert pace.patience == pytest.approx(0.01)
+    pace.ran(1, 2.0)
+    assert pace.patience >= 2.0
+
+
+# -- the shared memory ---------------------------------------------------------------------
+
+SIZE = 4096
+
+
+class Ring:
+    """A lane in a small memory, and what should be in it."""
+
+    def __init__(self, size=SIZE):
+        self.memory = memoryview(bytearray(size))
+        numbers = memoryview(bytearray(64)).cast("d")
+        self.lane = Lane(self.memory, numbers, 0)
+        self.live = []  # span and contents, in the order in which they were put
+        self.stamp = 0
+
+    def put(self, size):
+        """Put a buffer, if there is room; its span."""
+        self.stamp = self.stamp % 255 + 1
+        data = bytes([self.stamp]) * size
+        span = self.lane.put(memoryview(data))
+        if span is not None:
+            self.live.append((span, data))
+        return span
+
+    def free(self, count):
+        """Free the oldest buffers."""
+        gone, self.live = self.live[:count], self.live[count:]
+        if gone:
+            self.lane.free(gone[-1][0][2])
+
+    def check(self):
+        """What was put and not freed is intact, and no two of them lie in the same place."""
+        places = []
+        for span, data in self.live:
+            assert bytes(self.lane.view(span)) == data
+            places.append((span[0], span[0] + span[1]))
+        places.sort()
+        for (_, end), (start, _) in pairwise(places):
+            assert end <= start
+        numbers = [span[2] for span, _ in self.live]
+        assert numbers == sorted(set(numbers))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.integers(1, SIZE + 100)),
+        st.tuples(st.just("put"), st.integers(1, SIZE // 5)),
+        st.tuples(st.just("free"), st.integers(1, 4)),
+        st.tuples(st.just("forget"), st.lists(st.integers(1, SIZE // 3), max_size=4)),
+    ),
+    max_size=80,
+)
+
+
+@given(STEPS)
+@settings(max_examples=300, deadline=None)
+def test_what_is_put_stays_until_it_is_freed(steps):
+    """Whatever is put, freed and taken back, in any order, around the end and back."""
+    ring = Ring()
+    for step, argument in steps:
+        if step == "put":
+            ring.put(argument)
+        elif step == "free":
+            ring.free(argument)
+        else:  # a message that is not sent after all
+            mark, before = ring.lane.mark(), len(ring.live)
+            for size in argument:
+                ring.put(size)
+            ring.check()
+            ring.lane.take_back(mark)
+            del ring.live[before:]
+        ring.check()
+    ring.free(len(ring.live))
+    assert ring.put(SIZE) is not None  # all of it is free again
+    ring.check()
+
+
+def test_a_full_lane_says_so():
+    """Nothing is put that does not fit; there is room when the oldest goes."""
+    ring = Ring(1024)
+    for _ in range(4):
+        assert ring.put(256) is not None
+    assert ring.put(1) is None
+    ring.free(1)
+    assert ring.put(257) is None
+    assert ring.put(256) is not None
+    ring.check()
+    assert Ring(1024).put(1025) is None
+
+
+def test_room_between_small_buffers_is_used():
+    """A few buffers at a time fit for ever, wherever the last ones lay."""
+    ring = Ring(1024)
+    for _ in range(200):
+        assert ring.put(400) is not None
+        assert ring.put(400) is not None
+        ring.check()
+        ring.free(2)
+
+
+# -- what travels --------------------------------------------------------------------------
+
+VALUES = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(allow_nan=False),
+        st.complex_numbers(allow_nan=False),
+        st.text(),
+        st.binary(),
+        st.sampled_from([b"x" * LARGE, b"y" * (LARGE - 1), "z" * LARGE, bytearray(LARGE)]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.tuples(inner, inner),
+        st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+@given(VALUES, st.sampled_from([None, 1 << 20, 1 << 15]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_values_survive(value, size):
+    """With shared memory, with too little of it, and without."""
+    lane = None if size is None else Ring(size).lane
+    wire = pickle.loads(pickle.dumps(encode(value, lane, "the item"), 5))
+    found = decode(wire, lane)
+    assert found == value
+    assert type(found) is type(value)
+    loans = []
+    assert decode(wire, lane, loans) == value
+
+
+def test_large_arrays_stay_out_of_the_message():
+    """Those that are worth it lie in shared memory, several in one value too."""
+    ring = Ring(1 << 22)
+    arrays = {"a": np.arange(100_000), "b": [np.ones(50_000)], "c": np.arange(10)}
+    wire = encode(arrays, ring.lane, "the item")
+    assert len(pickle.dumps(wire)) < 2000
+    assert len(spans_of(wire)) == 2
+    found = decode(wire, ring.lane)
+    assert (found["a"] == arrays["a"]).all()
+    assert (found["b"][0] == 1).all()
+    assert (found["c"] == arrays["c"]).all()
+    ring.memory[:] = bytes(1 << 22)
+    assert (found["a"] == arrays["a"]).all()  # a copy
+
+
+def test_a_borrowed_buffer_is_known_to_be_in_use():
+    """As long as an array, or a view of it, refers to it.
+
+    Catches taking a view that could be released for a buffer that nobody uses.
+    """
+    ring = Ring(1 << 21)
+    wire = encode(np.arange(100_000), ring.lane, "the item")
+    loans = []
+    array = decode(wire, ring.lane, loans)
+    part = array[10:20].reshape(2, 5).T
+    raw = memoryview(array)
+    del array
+    assert [loan() is None for loan in loans] == [False]
+    del part
+    assert [loan() is None for loan in loans] == [False]
+    del raw
+    assert [loan() is None for loan in loans] == [True]
+
+
+def test_without_room_an_array_travels_in_the_message():
+    """Nothing stays in the lane of the part that did fit."""
+    ring = Ring(1 << 20)
+    arrays = [np.arange(65_536), np.arange(65_537)]
+    wire = encode(arrays, ring.lane, "the item")
+    assert spans_of(wire) == ()
+    found = decode(wire, ring.lane)
+    assert all((a == b).all() for a, b in zip(found, arrays, strict=True))
+    assert ring.lane.put(memoryview(bytes(1 << 20))) is not None
+
+
+def raised(call, *args):
+    """The exception that a call raises, with its traceback."""
+    try:
+        call(*args)
+    except BaseException as error:
+        return error
+    raise AssertionError("no error")
+
+
+@pytest.mark.parametrize(
+    ("call", "argument", "kind"),
+    [
+        (jobs.nest, 2, ValueError),
+        (jobs.raise_named, "SystemExit", SystemExit),
+        (jobs.raise_from_other, 0, ValueError),
+        (jobs.raise_two_arguments, 0, RemoteError),
+        (jobs.raise_holding, 0, RemoteError),
+        (jobs.raise_speechless, 0, RemoteError),
+    ],
+)
+def test_errors_survive_or_are_replaced(call, argument, kind):
+    """The traceback goes along in any case; a stand-in knows the name of the type."""
+    error = raised(call, argument)
+    wire = pickle.loads(pickle.dumps(encode_error(error), 5))
+    found = decode_error(wire)
+    assert type(found) is kind
+    assert isinstance(found.__cause__, RemoteTraceback)
+    assert call.__name__ in str(found.__cause__)
+    if kind is RemoteError:
+        assert found.type_name.endswith(type(error).__name__)
+        assert str(found).startswith(found.type_name)
+    else:
+        assert found.args == error.args
+
+
+def test_values_are_no_errors():
+    """What is a value is not taken for an exception, exceptions as values included."""
+    for value in (1, ("e", b""), ValueError("a value")):
+        assert decode_error(encode(value, None, "the result")) is None
+    found = decode(encode(ValueError("a value"), None, "the result"))
+    assert (type(found), found.args) == (ValueError, ("a value",))
+
+
+def test_what_cannot_be_pickled_is_found():
+    """The error says what it is and where."""
+    with pytest.raises(NotPicklable, match=r"the item .*\['a'\]\[1\].*lock"):
+        encode({"a": [1, threading.Lock()]}, None, "the item")
+
+
+# -- a worker and its link, in one thread --------------------------------------------------
+
+
+class Wire:
+    """The worker's end of a connection; sends fail from some message on."""
+
+    def __init__(self, breaks_after=None):
+        self.inbox = []
+        self.breaks_after = breaks_after
+
+    def send_bytes(self, data):
+        """Keep a message."""
+        if self.breaks_after is not None and len(self.inbox) >= self.breaks_after:
+            raise BrokenPipeError
+        self.inbox.append(pickle.loads(data))
+
+
+class Crew:
+    """A runner that notes what becomes of tasks."""
+
+    def __init__(self):
+        self.done, self.returned, self.failures = [], [], []
+
+    def finish(self, tasks, rest, go_on):
+        """Tasks have ended."""
+        self.done += tasks
+        go_on(None)
+
+    def give_back(self, lot):
+        """Tasks were not run."""
+        self.returned += lot
+
+    def failed(self, task, error):
+        """A task is going to fail."""
+        task.error = error
+
+    def allot(self, task, most):
+        """There are no more."""
+        return []
+
+    def begin(self, task):
+        """The job of a task."""
+        return jobs.double, task.item
+
+    def started(self, task, at):
+        """A task runs."""
+
+
+class Pair:
+    """A worker and the link to it, with nobody between."""
+
+    def __init__(self, monkeypatch, items, breaks_after=None):
+        monkeypatch.setattr(_worker, "find_with", lambda finder: None)
+        self.block = Block()
+        self.ours, self.theirs = multiprocessing.Pipe()
+        self.crew, self.wire = Crew(), Wire(breaks_after)
+        self.link = Link(self.crew, self.ours, self.block, lambda: 0.0)
+        self.link._note = Note(jobs.same)
+        self.worker = _worker._Worker(self.wire, self.block, Settings("test"))
+        flow = SimpleNamespace(note=None)
+        self.tasks = [SimpleNamespace(item=item, flow=flow, error=None) for item in items]
+        self.link.out.extend(self.tasks)
+
+    def message(self, first, wires):
+        """A message with items."""
+        return struct.pack("<Q", first) + pickle.dumps((0, None, None, wires), 5)
+
+    def run(self, fn, first=0, wires=None):
+        """Have the worker run all items."""
+        self.worker._functions[0] = fn
+        wires = [task.item for task in self.tasks] if wires is None else wires
+        self.worker._run(first, self.message(first, wires))
+
+    def take_in(self):
+        """Have the link take in what the worker sent."""
+        inbox, self.wire.inbox = self.wire.inbox, []
+        for message in inbox:
+            self.link._take_in(message, lambda _: None)
+
+    def close(self):
+        """Give up what the two hold."""
+        self.ours.close()
+        self.theirs.close()
+        self.block.close()
+
+
+@pytest.fixture
+def pair(monkeypatch):
+    """Makes pairs, and closes them."""
+    pairs = []
+
+    def make(items, **options):
+        pairs.append(Pair(monkeypatch, items, **options))
+        return pairs[-1]
+
+    yield make
+    for each in pairs:
+        each.close()
+
+
+def never_flush(monkeypatch):
+    """Results stay in the journal until it is full."""
+    monkeypatch.setattr(_worker, "_FLUSH", 1e9)
+
+
+RESULTS_OF_MANY_KINDS = [
+    1,
+    -(2**63),
+    2**63,
+    10**50,
+    1.5,
+    float("inf"),
+    None,
+    True,
+    "text",
+    b"bytes",
+    "t" * 1000,
+    b"b" * 2000,
+    [1, 2, {"a": 3}],
+    ("e", b"x"),
+    2j,
+]
+
+
+def test_results_that_were_not_sent_are_in_the_journal(pair, monkeypatch):
+    """The link finds them there, each once, with when it began and ended."""
+    never_flush(monkeypatch)
+    two = pair(RESULTS_OF_MANY_KINDS, breaks_after=0)
+    with pytest.raises(BrokenPipeError):  # the connection breaks when all are done
+        two.run(jobs.same, wires=[encode(v, None, "") for v in RESULTS_OF_MANY_KINDS])
+    two.link.harvest(lambda _: None)
+    assert two.crew.done == two.tasks
+    assert [task.value for task in two.tasks] == RESULTS_OF_MANY_KINDS
+    assert all(task.took >= 0 for task in two.tasks)
+    assert two.link.remains() == (None, [])
+
+
+def test_a_worker_that_dies_within_an_item(pair, monkeypatch):
+    """What it had done is found, that item is known, those behind it are not begun."""
+    never_flush(monkeypatch)
+    two = pair(range(10))
+
+    class Dead(BaseException):
+        """The end of the process."""
+
+    def fn(n):
+        if n == 6:
+            raise Dead
+        return n
+
+    monkeypatch.setattr(_worker, "encode_error", lambda error: (_ for _ in ()).throw(error))
+    with pytest.raises(Dead):
+        two.run(fn)
+    two.link.harvest(lambda _: None)
+    assert [task.item for task in two.crew.done] == list(range(6))
+    running, unbegun = two.link.remains()
+    assert running is two.tasks[6]
+    assert unbegun == two.tasks[7:]
+
+
+def test_results_found_in_the_journal_are_not_taken_again(pair, monkeypatch):
+    """The message that has them too comes later; only what is new in it counts."""
+    never_flush(monkeypatch)
+    two = pair(range(20))
+
+    def fn(n):
+        if n in (5, 12):
+            two.link.harvest(lambda _: None)
+            assert [task.item for task in two.crew.done] == list(range(n))
+        return n
+
+    two.run(fn)
+    (message,) = two.wire.inbox
+    assert message[0] == RESULTS
+    assert len(message[2]) == 20
+    two.take_in()
+    assert two.crew.done == two.tasks
+    assert [task.value for task in two.tasks] == list(range(20))
+
+
+@pytest.mark.parametrize("size", [10, 3000, 40_000, 100_000])
+def test_a_journal_that_is_full(pair, monkeypatch, size):
+    """Results are sent when there is no more room; at any time what is missing is there."""
+    never_flush(monkeypatch)
+    rounds = 200 if size > 10 else 5000
+    two = pair(range(rounds))
+    dice = random.Random(size)
+
+    def fn(n):
+        if dice.random() < 0.1:
+            two.take_in()
+            two.link.harvest(lambda _: None)
+            assert len(two.crew.done) == n
+        return "x" * size + str(n)
+
+    two.run(fn)
+    two.take_in()
+    assert two.crew.done == two.tasks
+    assert [task.value for task in two.tasks] == ["x" * size + str(n) for n in range(rounds)]
+
+
+class Meddling(list):
+    """The shared numbers: something happens whenever the link reads one."""
+
+    def __init__(self, numbers, meanwhile):
+        super().__init__()
+        self._numbers, self._meanwhile = numbers, meanwhile
+
+    def __getitem__(self, index):
+        self._meanwhile(index)
+        return self._numbers[index]
+
+    def __setitem__(self, index, value):
+        self._numbers[index] = value
+
+
+def test_a_journal_that_changes_while_it_is_read(pair, monkeypatch):
+    """The worker ends its item and starts the journal again: what was read does not count.
+
+    Catches a `harvest` that only looks whether the same item runs.
+    """
+    never_flush(monkeypatch)
+    two = pair(range(100))
+
+    def meanwhile(index):
+        if index == JOURNAL_FIRST:  # the last that is read before the journal itself
+            two.link._numbers = two.block.numbers
+            two.worker._keep(60, "y" * 60_000, 0.0, 0.0)
+
+    def fn(n):
+        if n == 60:
+            two.link._numbers = Meddling(two.block.numbers, meanwhile)
+            two.link.harvest(lambda _: None)
+            raise KeyboardInterrupt
+        return "x" * 1000
+
+    monkeypatch.setattr(_worker, "encode_error", lambda error: (_ for _ in ()).throw(error))
+    with pytest.raises(KeyboardInterrupt):
+        two.run(fn)
+    for task in two.crew.done:
+        assert task.value == "x" * 1000
+    two.take_in()
+    two.link.harvest(lambda _: None)
+    assert [len(task.value) for task in two.tasks[:61]] == [1000] * 60 + [60_000]
+
+
+class Watched:
+    """The numbers as the worker sees them: the test may act before each access."""
+
+    def __init__(self, numbers, act):
+        self._numbers, self._act = numbers, act
+
+    def __getitem__(self, index):
+        self._act(index, False)
+        return self._numbers[index]
+
+    def __setitem__(self, index, value):
+        self._act(index, True)
+        self._numbers[index] = value
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
+    """Never both, never neither, whenever the link looks at the worker.
+
+    Catches a worker that looks at the limit before it says which item is next, and a link
+    that takes items back at its first look.
+    """
+    dice = random.Random(seed)
+    monkeypatch.setattr(_worker, "_FLUSH", dice.choice([0.0, 1e9]))
+    two = pair(range(40))
+    ran, window = [], [False, 0]
+    eager = dice.random()
+
+    def look():
+        # In time a worker gets from one access to the next before the link looks again.
+        numbers = two.block.numbers
+        in_force = numbers[LIMIT] != NEVER and two.link.first < numbers[RESUME]
+        if window[0] and (in_force or window[1]):
+            return
+        window[1] += window[0]
+        two.link._look(lambda _: None)
+
+    def act(index, writes):
+        if index == RUNNING and writes:
+            window[:] = [False, 0]
+        if dice.random() < eager:
+            for _ in range(dice.choice([1, 2, 3])):
+                look()
+        if dice.random() < 0.2:
+            two.take_in()
+        if index == RUNNING and writes:
+            window[0] = True
+        elif index == RESUME:
+            window[0] = False
+
+    def fn(n):
+        window[0] = False
+        ran.append(n)
+        if dice.random() < 0.1:
+            for _ in range(4):
+                look()
+        return n
+
+    two.worker._numbers = Watched(two.block.numbers, act)
+    for first in range(0, 40, 10):
+        two.run(fn, first, list(range(first, first + 10)))
+    two.take_in()
+    two.link.harvest(lambda _: None)
+    returned = [task.item for task in two.crew.returned]
+    assert ran == [task.item for task in two.crew.done]
+    assert sorted(ran + returned) == list(range(40))
+    assert not two.link.out
+
+
+def test_items_sent_after_the_limit_was_set_are_run(pair):
+    """A link takes back only what was there when it set the limit.
+
+    Catches a `_look` that takes everything behind the limit.
+    """
+    two = pair(range(5))
+    numbers = two.block.numbers
+    numbers[RUNNING] = 0.0
+    two.link._look(lambda _: None)
+    two.link._look(lambda _: None)
+    assert (numbers[LIMIT], numbers[RESUME]) == (1, 5)
+    late = [SimpleNamespace(item=n, flow=None, error=None) for n in (5, 6)]
+    two.link.out.extend(late)
+    two.link._look(lambda _: None)
+    assert two.crew.returned == two.tasks[1:]
+    assert list(two.link.out) == [two.tasks[0], None, None, None, None, *late]
+    two.run(jobs.same, 0, list(range(7)))
+    two.take_in()
+    assert [message[0] for message in two.wire.inbox] == []
+
+
+def test_what_a_worker_leaves_out_is_given_back(pair):
+    """Items behind a limit that the link has not taken back yet come back by message."""
+    two = pair(range(6))
+    with two.link.lock:
+        two.link.stop_before_next()
+    two.run(jobs.same)
+    assert [message[0] for message in two.wire.inbox] == [SKIPPED]
+    two.take_in()
+    assert two.crew.returned == two.tasks
+    assert two.link.first == 6
+
+
+def test_an_item_that_was_to_be_left_out_is_not_charged(pair):
+    """The process is killed for the item before, just as it came to the next one.
+
+    Catches a `remains` that takes the item that the worker names for the one it ran.
+    """
+    two = pair(range(4))
+    two.block.numbers[RUNNING] = 0.0
+    with two.link.lock:
+        two.link.stop_before_next()
+        assert two.link.running() is two.tasks[0]
+    # The worker ends item 0, has it in the journal, names item 1, and is killed.
+    two.worker._keep(0, "done", 0.0, 0.001)
+    two.block.numbers[RUNNING] = 1.0
+    two.link.harvest(lambda _: None)
+    assert [task.value for task in two.crew.done] == ["done"]
+    assert two.link.remains() == (None, two.tasks[1:])
+
+
+def test_a_dead_link_refuses(pair):
+    """A task that was there before is not taken for one that was sent.
+
+    Catches looking at the note of the task to find out whether it was sent.
+    """
+    two = pair(())
+    task = SimpleNamespace(item=1, flow=SimpleNamespace(note=None), note=two.link)
+    two.link.dead = True
+    with pytest.raises(LinkDead):
+        two.link.give(task)
+    assert not two.link.out
+
+
+def test_a_worker_that_is_quicker_than_who_gave_it_its_item(pair):
+    """What was sent is answered, also if it is done and taken in by then.
+
+    Catches looking at what is left at the worker.
+    """
+    two = pair(())
+    task = SimpleNamespace(item=1, flow=SimpleNamespace(note=None))
+    post = two.link._post
+
+    def post_and_wait(first, body):
+        post(first, body)
+        two.link.out.popleft()
+
+    two.link._post = post_and_wait
+    assert two.link.give(task) == ([task], [])
+
+
+def test_the_journal_is_empty_after_it_was_sent(pair):
+    """Nothing is found twice."""
+    two = pair(range(3))
+    two.run(jobs.same)
+    assert two.block.numbers[JOURNAL_USED] == 0
+    two.take_in()
+    two.link.harvest(lambda _: None)
+    assert two.crew.done == two.tasks
