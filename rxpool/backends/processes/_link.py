@@ -4,26 +4,23 @@ import pickle
 import select
 import struct
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any, Final
 
 from rxpool.backends._base import SEVERAL, Runner
+from rxpool.backends.processes._journal import records
 from rxpool.backends.processes._logs import take_in
 from rxpool.backends.processes._memory import (
     FREED_OUT,
     JOURNAL_FIRST,
     JOURNAL_USED,
     LIMIT,
-    NEVER,
     RESUME,
     RUNNING,
-    STARTED,
     Block,
-    Lane,
 )
 from rxpool.backends.processes._messages import (
     BYE,
@@ -37,119 +34,31 @@ from rxpool.backends.processes._messages import (
     SEVERAL_PARTS,
     SKIPPED,
 )
-from rxpool.backends.processes._pace import Pace
-from rxpool.backends.processes._wire import (
-    FIXED,
-    decode,
-    decode_error,
-    dumps,
-    encode,
-    spans_of,
-)
-from rxpool.backends.processes._worker import records
+from rxpool.backends.processes._parcel import Note, Parcel
+from rxpool.backends.processes._tracked import Tracked, afresh
+from rxpool.backends.processes._wire import decode, decode_error, spans_of
 from rxpool.errors import NotPicklable
 
-__all__ = ("Link", "LinkDead", "Note")
+__all__ = ("Link", "LinkDead")
 
-_FUNCTIONS: Final = 64  #: of so many a worker keeps its copies
 _PIPE: Final = 32 * 1024  #: bytes that a busy worker's connection surely takes
-
-_NONE: Final[Any] = object()
-
-_numbers = count()
-
-
-class Note:
-    """What is remembered of a flow: its pace, and its function, pickled once."""
-
-    __slots__ = ("function", "number", "pace", "wire")
-
-    def __init__(self, function: Callable[[Any], Any]) -> None:
-        self.function = function
-        self.number = next(_numbers)
-        self.pace = Pace()
-        self.wire: Any = None
-
-    def pickled(self) -> Any:
-        """The function as part of a message."""
-        if self.wire is None:
-            self.wire = "p", dumps(self.function, "the function")
-        return self.wire
 
 
 class LinkDead(Exception):
     """The worker that was to be given a task has ended."""
 
 
-class _Parcel:
-    """Tasks, packed for a worker; those that cannot be are `refused`."""
-
-    def __init__(
-        self,
-        note: Note,
-        lane: Lane,
-        lot: Sequence[Any],
-        failed: Callable[[Any, BaseException], None],
-        argument: Any = _NONE,
-    ) -> None:
-        self.tasks: list[Any] = []
-        self.refused: list[Any] = []
-        self._note = note
-        self._lane = lane
-        self._mark = lane.mark()
-        self._wires: list[Any] = []
-        self._taught = False
-        items = [task.item for task in lot]
-        if argument is not _NONE:
-            items[0] = argument
-        if FIXED.issuperset(map(type, items)):
-            self.tasks, self._wires = list(lot), items
-            return
-        for task, item in zip(lot, items, strict=True):
-            try:
-                what = "the item" if item is task.item else "the call"
-                self._wires.append(encode(item, lane, what))
-                self.tasks.append(task)
-            except Exception as error:
-                self.refused.append(task)
-                failed(task, error)
-
-    def seal(self, known: OrderedDict[int, None]) -> bytes:
-        """The message; *known* are the functions that the worker has."""
-        number, wire, forget = self._note.number, None, None
-        if number in known:
-            known.move_to_end(number)
-        else:
-            wire = self._note.pickled()
-            self._taught = True
-            known[number] = None
-            if len(known) > _FUNCTIONS:
-                forget = known.popitem(last=False)[0]
-        body = pickle.dumps((number, wire, forget, self._wires), 5)
-        self._note.pace.weighed(len(self.tasks), len(body))
-        return body
-
-    def open_again(self, known: OrderedDict[int, None]) -> None:
-        """The message is not sent after all."""
-        self._lane.take_back(self._mark)
-        if self._taught:
-            del known[self._note.number]
-
-
-class Link:
+class Link(Tracked):
     """Sends items to one process and takes in what comes back, until it ends.
 
-    The items at the worker are numbered; ``out`` has their tasks, beginning with number
-    ``first``, and None for those that were taken back.  ``lock`` guards these two; they are
-    changed by the thread that serves the link, and by whoever gives an idle worker a task.
+    What is `Tracked` is changed by the thread that serves the link, and by whoever gives an
+    idle worker a task.
     """
 
     def __init__(
         self, runner: Runner, conn: Connection, block: Block, now: Callable[[], float]
     ) -> None:
-        self.lock = threading.Lock()
-        self.out: deque[Any] = deque()
-        self.first = 0
+        super().__init__(block)
         self.dead = False  # nothing can be sent any more
         self.leaving = False  # the worker is about to end by itself
         self.verdict: tuple[Any, BaseException] | None = None
@@ -157,7 +66,6 @@ class Link:
         self._conn = conn
         self._now = now
         self._block = block
-        self._numbers = block.numbers
         self._note: Note | None = None
         self._functions: OrderedDict[int, None] = OrderedDict()
         self._seen = -1.0  # what ran at the last look
@@ -190,7 +98,7 @@ class Link:
         # Only the thread that serves the link sees to what is behind a slow item.
         chunk = note.pace.chunk() if self._server == threading.get_ident() else 1
         behind = self._runner.allot(task, chunk - 1) if chunk > 1 else []
-        parcel = _Parcel(note, self._block.items, [task, *behind], self._runner.failed, job[1])
+        parcel = Parcel(note, self._block.items, [task, *behind], self._runner.failed, job[1])
         if not parcel.tasks:
             return [], parcel.refused
         self._note = note
@@ -211,7 +119,7 @@ class Link:
 
     def _give_more(self, note: Note, lot: Sequence[Any]) -> list[Any]:
         """Have a busy worker run *lot* too; answers those that cannot be sent."""
-        parcel = _Parcel(note, self._block.items, lot, self._runner.failed)
+        parcel = Parcel(note, self._block.items, lot, self._runner.failed)
         if not parcel.tasks:
             return parcel.refused
         body = parcel.seal(self._functions)
@@ -247,22 +155,6 @@ class Link:
     def short(self) -> bool:
         """Whether the items at the worker are known to be short."""
         return self._note is not None and self._note.pace.short
-
-    def remains(self) -> tuple[Any, list[Any]]:
-        """The worker has ended: the task it was running, and those it had not begun."""
-        with self.lock:
-            numbers, running = self._numbers, self.running()
-            begun = int(numbers[RUNNING]) - self.first + 1
-            if self._heeded and numbers[LIMIT] <= numbers[RUNNING] < numbers[RESUME]:
-                # It was going to leave that one out.
-                running, begun = None, begun - 1
-            if running is not None:
-                running.started = numbers[STARTED]
-            unbegun = [task for task in list(self.out)[max(0, begun) :] if task is not None]
-            # Given to a worker that had not begun with them.
-            self.first += len(self.out)
-            self.out.clear()
-        return running, _afresh(unbegun)
 
     def close(self) -> None:
         """Nothing comes any more."""
@@ -396,44 +288,11 @@ class Link:
             left = bool(self.out)
         unwanted = [task for task in tasks if task is not None]
         if unwanted:
-            self._runner.give_back(_afresh(unwanted))
+            self._runner.give_back(afresh(unwanted))
         if not left:
             go_on(None)
 
-    def has_ended(self, task: Any) -> bool:
-        """Whether the worker has done *task* already; its result is on its way."""
-        with self.lock:
-            at = self.out.index(task) if task in self.out else -1
-            return at >= 0 and self.first + at < self._numbers[RUNNING]
-
-    def _task(self, item: int) -> Any:
-        index = item - self.first
-        return self.out[index] if 0 <= index < len(self.out) else None
-
     # -- looking at the worker --------------------------------------------------------------
-
-    def running(self) -> Any:
-        """The task that the worker runs; the lock is held."""
-        return self._task(int(self._numbers[RUNNING]))
-
-    def running_since(self) -> tuple[Any, float]:
-        """That task, and when it began."""
-        with self.lock:
-            return self.running(), self._numbers[STARTED]
-
-    def stop_before_next(self) -> bool:
-        """Have the worker leave out all that it has not begun; False if that is so already.
-
-        The lock is held.
-        """
-        numbers = self._numbers
-        if numbers[LIMIT] != NEVER and self.first < numbers[RESUME]:
-            return False
-        numbers[LIMIT] = NEVER
-        numbers[RESUME] = self.first + len(self.out)
-        numbers[LIMIT] = limit = max(numbers[RUNNING] + 1, self.first)
-        self._heeded = numbers[RUNNING] < limit
-        return True
 
     def _look(self, go_on: Callable[[Any], None]) -> None:
         """The worker has been busy for a while: let no other item wait for that one.
@@ -462,7 +321,7 @@ class Link:
                     taken.append(self.out[index])
                     self.out[index] = None
         if taken:
-            self._runner.give_back(_afresh(taken))
+            self._runner.give_back(afresh(taken))
 
     def harvest(self, go_on: Callable[[Any], None]) -> None:
         """Take results from the journal that the worker could not send yet, or ever."""
@@ -481,14 +340,6 @@ class Link:
             wires = [wire for wire, _, _ in found]
             ends = [ended for _, _, ended in found]
             self._results(first, wires, found[0][1], ends, go_on, False)
-
-
-def _afresh(tasks: list[Any]) -> list[Any]:
-    """*tasks* that were not begun after all."""
-    for task in tasks:
-        if hasattr(task, "started"):  # else its time would run while it waits
-            del task.started
-    return tasks
 
 
 def _poller(conn: Connection) -> Callable[[float | None], Any]:

@@ -142,6 +142,7 @@ def decode_error(wire: Any) -> BaseException | None:
     if type(wire) is not tuple or wire[0] != _ERROR:
         return None
     _, data, text, name, message = wire
+    error: BaseException
     try:
         error = pickle.loads(data)
         if not isinstance(error, BaseException):

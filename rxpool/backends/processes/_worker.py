@@ -7,7 +7,7 @@ import signal
 import struct
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -17,6 +17,14 @@ from typing import Any, Final
 from reactivex import abc
 
 from rxpool.backends._awaiting import run_here
+from rxpool.backends.processes._journal import (
+    FLOAT,
+    INT,
+    NOTHING,
+    RECORD,
+    SHORT_FLOAT,
+    SHORT_INT,
+)
 from rxpool.backends.processes._logs import relay_logs
 from rxpool.backends.processes._memory import (
     JOURNAL_FIRST,
@@ -45,18 +53,9 @@ from rxpool.backends.processes._wire import FIXED, decode, encode, encode_error,
 from rxpool.errors import NotPicklable
 from rxpool.tasks import find_with
 
-__all__ = ("main", "records")
+__all__ = ("main",)
 
 _FLUSH: Final = 0.002  #: seconds that a result may wait for others
-
-# A record of the journal: the length of a pickle, when the item began and ended; then the
-# pickle.  Common numbers have records of their own, which are quicker to write.
-RECORD: Final = struct.Struct("<qdd")
-SHORT_INT: Final = struct.Struct("<qddq")
-SHORT_FLOAT: Final = struct.Struct("<qddd")
-INT: Final = -1  #: instead of a length
-FLOAT: Final = -2
-NOTHING: Final = -3
 
 
 def main(conn: Connection, block: Block, settings: Settings) -> None:
@@ -80,26 +79,6 @@ def main(conn: Connection, block: Block, settings: Settings) -> None:
         pass  # the parent is gone
     finally:
         conn.close()
-
-
-def records(journal: bytes) -> Iterator[tuple[Any, float, float]]:
-    """The results in a journal: what stands for each, when the item began and ended."""
-    position = 0
-    while position + RECORD.size <= len(journal):
-        length, begun, ended = RECORD.unpack_from(journal, position)
-        if length == INT:
-            yield SHORT_INT.unpack_from(journal, position)[3], begun, ended
-            position += SHORT_INT.size
-        elif length == FLOAT:
-            yield SHORT_FLOAT.unpack_from(journal, position)[3], begun, ended
-            position += SHORT_FLOAT.size
-        elif length == NOTHING:
-            yield None, begun, ended
-            position += SHORT_INT.size
-        else:
-            position += RECORD.size
-            yield pickle.loads(journal[position : position + length]), begun, ended
-            position += length
 
 
 def _die_with_parent() -> None:

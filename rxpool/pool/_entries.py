@@ -1,0 +1,263 @@
+"""`Entries`: how tasks begin and end in the books of a pool.
+
+No clock, no thread, no Rx and no user code; see `_ledger`.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from rxpool.errors import DeadlineExceeded, ItemDropped, TaskCancelled
+from rxpool.pool._flow_ledger import FlowLedger
+from rxpool.pool._task import Part, Task, Withdrawn
+
+__all__ = ("Entries",)
+
+
+def _halves(task: Task) -> list[Task]:
+    """Two tasks for the two halves of a batch."""
+    middle = len(task.item) // 2
+    halves = task.item[:middle], task.item[middle:]
+    parts = [Task(task.flow, half, task.accepted) for half in halves]
+    for part in parts:
+        part.context = None if task.context is None else task.context.copy()
+    return parts
+
+
+class Entries:
+    """Slots, and what becomes of the tasks in them and of those that wait."""
+
+    __slots__ = ("free", "ring", "slots")
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self.free = slots  #: below 0 while more runs than a reduced number of slots
+        self.ring: deque[FlowLedger] = deque()  # flows that may have something to start
+
+    def enlist(self, flow: FlowLedger) -> None:
+        """Remember that *flow* may have something to start."""
+        if not flow.listed and flow.waiting:
+            flow.listed = True
+            self.ring.append(flow)
+
+    def release(self, task: Task) -> None:
+        """Give back the slot of *task*, if it holds one."""
+        if task.slot:
+            task.slot = False
+            self.free += 1
+
+    def lend(self, task: Task) -> None:
+        """*task* runs on without a slot; unless the user set a bound, another may beside it."""
+        if task.running and task.slot:
+            self.release(task)
+            task.flow.lent.add(task)
+            self.enlist(task.flow)
+
+    def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:
+        """Note how a running task ended; False if it was settled before (cancelled)."""
+        flow = task.flow
+        try:
+            flow.tasks.remove(task)
+        except KeyError:
+            return False
+        if error is not None and self._can_be_halved(task, error):
+            self._replace(task, _halves(task))
+            return True
+        if task.running is False:
+            task.attempts += 1  # it ran behind another in the same lot
+        self._leave(flow, task)
+        task.settled = True
+        task.took = max(0.0, now - getattr(task, "started", now))
+        if error is None:
+            task.value = value
+            flow.counted += 1
+        else:
+            task.error = error
+            if isinstance(error, Withdrawn):
+                task.cancelled = True
+                flow.cancelled += 1
+            else:
+                flow.failed += 1
+        if flow.order is None:
+            flow.done.append(task)
+        else:
+            flow.reordered += 1
+        if flow.waiting and not flow.listed:
+            self.enlist(flow)
+        return True
+
+    def add_part(self, task: Task, value: Any) -> bool:
+        """Note one result of a running task that gives several; False if it was cancelled."""
+        if task.settled:
+            return False
+        flow = task.flow
+        if flow.order is None:
+            flow.done.append(Part(value))
+        else:
+            if task.parts is None:
+                task.parts = deque()
+            task.parts.append(value)
+            flow.reordered += 1
+        return True
+
+    def close_cell(self, flow: FlowLedger, cell: list[int]) -> None:
+        """A worker that went from task to task without the lock stops doing so."""
+        for index, open_cell in enumerate(flow.cells):
+            if open_cell is cell:
+                del flow.cells[index]
+                flow.counted += cell[0]
+                return
+
+    def disown(self, task: Task) -> None:
+        """Cancel a task that such a worker took while its flow was being cancelled."""
+        flow = task.flow
+        assert flow.cut_off is not None
+        reason, keep = flow.cut_off
+        self.release(task)
+        task.took = 0.0
+        self._cancel(flow, task, reason, keep)
+
+    def fail_waiting(self, task: Task, error: BaseException) -> bool:
+        """A task that waits has failed; False if it does not wait any more."""
+        flow = task.flow
+        if task.settled or task not in flow.waiting:
+            return False
+        flow.waiting.remove(task)
+        self._fail(flow, task, error)
+        return True
+
+    def refuse(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
+        """An item failed before it could wait for anything; not in input order."""
+        flow.accepted += 1
+        self._fail(flow, task, error)
+
+    def withdraw(self, task: Task, reason: str) -> None:
+        """Take a task that waits out of the books."""
+        task.flow.waiting.remove(task)
+        self._cancel(task.flow, task, reason, keep=False)
+
+    def cancel_waiting(self, flow: FlowLedger, reason: str, keep: bool) -> None:
+        """Cancel what waits; *keep* the outcomes to be fetched, else only count them."""
+        while (task := flow.pop_oldest()) is not None:
+            self._cancel(flow, task, reason, keep)
+
+    def cancel_running(
+        self, flow: FlowLedger, reason: str, keep: bool, now: float
+    ) -> list[Task]:
+        """Cancel what runs; answers the tasks whose work should be cut off."""
+        flow.cut_off = reason, keep
+        tasks: list[Task] = []
+        while flow.tasks:
+            try:
+                tasks.append(flow.tasks.pop())
+            except KeyError:  # a worker settled the last one
+                break
+        tasks.sort(key=lambda task: task.accepted)
+        for task in tasks:
+            self._leave(flow, task)
+            task.took = max(0.0, now - getattr(task, "started", now))
+            self.release(task)
+            self._cancel(flow, task, reason, keep)
+        return tasks
+
+    def discard_done(self, flow: FlowLedger) -> None:
+        """Forget what was not fetched."""
+        flow.done.clear()
+        if flow.order is not None:
+            flow.order.clear()
+        flow.reordered = flow.held = 0
+
+    def _can_be_halved(self, task: Task, error: BaseException) -> bool:
+        """Whether it takes a smaller batch to know what is wrong, and there is time for it."""
+        if not task.flow.bisects or isinstance(error, DeadlineExceeded):
+            return False
+        return isinstance(task.item, list) and len(task.item) > 1  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+
+    def _replace(self, task: Task, parts: Sequence[Task]) -> None:
+        """A task that ran is given up for others, which are to start next, in its place."""
+        flow = task.flow
+        self._stop(flow, task)
+        task.settled = True
+        flow.accepted += len(parts) - 1
+        if flow.sorted is not None:
+            flow.sorted.split(task, parts)
+        else:
+            flow.waiting.extendleft(reversed(parts))
+        if flow.order is not None:
+            place = flow.order.index(task)
+            del flow.order[place]
+            for part in reversed(parts):
+                flow.order.insert(place, part)
+                part.placed = True
+        self.enlist(flow)
+
+    def _start(self, flow: FlowLedger, task: Task) -> Task:
+        flow.running += 1
+        self._place(flow, task)
+        task.running = True
+        task.attempts += 1
+        flow.tasks.add(task)
+        return task
+
+    def _place(self, flow: FlowLedger, task: Task) -> None:
+        """In input order: results come out in the order in which tasks start."""
+        if flow.order is not None and not task.placed:
+            flow.order.append(task)
+            task.placed = True
+
+    def _leave(self, flow: FlowLedger, task: Task) -> None:
+        """A task that was removed from `tasks` does not run any more."""
+        self._stop(flow, task)
+        if flow.sorted is not None:
+            flow.sorted.release(task)
+
+    def _stop(self, flow: FlowLedger, task: Task) -> None:
+        if task.running is False:
+            flow.allotted -= 1
+        else:
+            flow.running -= 1
+            task.running = False
+            flow.lent.discard(task)
+
+    def _fail(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
+        """The end of a task that did not run."""
+        task.settled = True
+        task.error = error
+        task.took = 0.0
+        flow.failed += 1
+        if flow.order is None:
+            flow.done.append(task)
+            return
+        flow.reordered += 1
+        self._place(flow, task)
+
+    def _cancel(self, flow: FlowLedger, task: Task, reason: str, keep: bool) -> None:
+        task.settled = task.cancelled = True
+        task.error = TaskCancelled(reason)
+        if not task.attempts:
+            task.took = 0.0
+        flow.cancelled += 1
+        if not keep:
+            return
+        if flow.order is None:
+            flow.done.append(task)
+            return
+        flow.reordered += 1
+        self._place(flow, task)
+
+    def _drop(self, flow: FlowLedger, task: Task) -> None:
+        task.settled = True
+        if flow.most is not None:
+            task.error = ItemDropped("another item waited or ran")
+        else:
+            task.error = ItemDropped(
+                f"dropped by overflow={flow.overflow!r}: "
+                f"max_pending={flow.max_pending} items waited"
+            )
+        task.took = 0.0
+        flow.dropped += 1
+        if flow.order is not None and task.placed:  # a part of a batch
+            flow.order.remove(task)
+        if flow.keeps_drops:
+            # Out of turn in input order too: it waited for nobody before it.
+            flow.done.append(task)
