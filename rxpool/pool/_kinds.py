@@ -29,7 +29,8 @@ class OfBatches:
         """The list of results, or an awaitable of it."""
         if not isinstance(batch, list):
             raise InvalidItem(f"map_batches takes lists, got {batch!r}")
-        results = self.fn(list(batch))  # a list of its own, to do with what it likes
+        # It gets a list of its own, to do with what it likes.
+        results = self.fn(list(batch))  # pyright: ignore[reportUnknownArgumentType]
         if isawaitable(results):
             return self._later(results, batch)
         return self._check(results, batch)
@@ -69,21 +70,22 @@ class BatchFlow(Flow):
             return
         super().on_next(item)
 
-    def _give(self, entry: Task) -> None:
-        items: list[Any] = entry.item if isinstance(entry.item, list) else [entry.item]
-        if items is not entry.item:
-            entry.attempts = 0  # the function was not called
-        if entry.error is not None:
-            results: list[Any] = [entry.error] * len(items)
+    def _give(self, task: Task) -> None:
+        batch: Any = task.item
+        items: list[Any] = batch if isinstance(batch, list) else [batch]  # pyright: ignore[reportUnknownVariableType]
+        if items is not batch:
+            task.attempts = 0  # the function was not called
+        if task.error is not None:
+            results: list[Any] = [task.error] * len(items)
         else:
-            results = entry.value
+            results = task.value
         for item, result in zip(items, results, strict=True):
             if self._over:
                 return
             if not isinstance(result, BaseException):
                 self._on_next(result)
                 continue
-            record = outcome_of(entry, self._now())
+            record = outcome_of(task, self._now())
             self._failed(
                 result, Failure(item, result, record.attempts, record.waited, record.took)
             )
@@ -119,6 +121,6 @@ class SwitchFlow(Flow):
         if ledger.deadline is not None:
             engine.watch(ledger)
 
-    def _give(self, entry: Task) -> None:
-        if entry is self._newest:
-            super()._give(entry)
+    def _give(self, task: Task) -> None:
+        if task is self._newest:
+            super()._give(task)

@@ -107,7 +107,7 @@ class FlowOptions:
                     f"{method}() has no option {name!r}; it has "
                     f"{', '.join(sorted(known.__annotations__))}"
                 )
-        options = {
+        options: dict[str, Any] = {
             name: value
             for name, value in given.items()
             if value is not None or name not in _OPTIONAL

@@ -83,6 +83,7 @@ class Running(Lots):
         work = False
         timed = flow.timeout is not None
         blank = Context()  # for tasks that bring no variables
+        context = blank
         known: Any = None  # a type that is known to be no work
         task.note = note
         started = now()
@@ -93,15 +94,11 @@ class Running(Lots):
             if timed and not flow.armed:
                 self.watch(flow)
             try:
-                context = task.context
-                if context is not None:
-                    context = context.copy()
-                    value = context.run(fn, task.item)
-                else:
-                    context = blank
-                    value = blank.run(fn, task.item)
-                    if len(blank):  # what a task has set is its own
-                        blank = Context()
+                given = task.context
+                context = blank if given is None else given.copy()
+                value = context.run(fn, task.item)
+                if len(blank):  # what a task has set is its own
+                    blank = Context()
             except BaseException as raised:
                 value, error = None, raised
                 break

@@ -161,9 +161,24 @@ class Streams:
         chosen = self._checked("map_batches", BatchKeywords, fn, options)
         return self._operator("map_batches", replace(chosen, fn=OfBatches(fn)), BatchFlow)
 
+    @overload
     def switch_map(
-        self, fn: Callable[[_T], Any], **options: Unpack[NewestKeywords]
-    ) -> Callable[[Observable[_T]], Observable[Any]]:
+        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[NewestKeywords]
+    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
+
+    @overload
+    def switch_map(
+        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[NewestKeywords]
+    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
+
+    @overload
+    def switch_map(
+        self, fn: Callable[[_T], _R], **options: Unpack[NewestKeywords]
+    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
+
+    def switch_map(
+        self, fn: Callable[[Any], Any], **options: Any
+    ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: a new item cancels the one before it; only the newest has a result.
 
         For search boxes: what was typed before does not matter any more.  What is cancelled
@@ -174,13 +189,28 @@ class Streams:
             fn: As for `map`; the results of an Observable come out until the next item.
             options: `timeout`, `deadline` and `on_failure`, as for `map`.
         """
-        chosen = self._checked("switch_map", NewestKeywords, fn, dict(options))
+        chosen = self._checked("switch_map", NewestKeywords, fn, options)
         chosen = replace(chosen, concurrency=1, max_pending=_AMPLE, overflow="drop_oldest")
         return self._operator("switch_map", chosen, SwitchFlow)
 
+    @overload
     def exhaust_map(
-        self, fn: Callable[[_T], Any], **options: Unpack[ExhaustKeywords]
-    ) -> Callable[[Observable[_T]], Observable[Any]]:
+        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[ExhaustKeywords]
+    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
+
+    @overload
+    def exhaust_map(
+        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[ExhaustKeywords]
+    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
+
+    @overload
+    def exhaust_map(
+        self, fn: Callable[[_T], _R], **options: Unpack[ExhaustKeywords]
+    ) -> Callable[[Observable[_T]], Observable[_R]]: ...
+
+    def exhaust_map(
+        self, fn: Callable[[Any], Any], **options: Any
+    ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: items that arrive while one waits or runs are dropped.
 
         For rebuilds and the like, which are not to be interrupted.
@@ -190,7 +220,7 @@ class Streams:
             queue_latest: Whether the newest of those items waits, and runs next.
             options: `timeout`, `deadline` and `on_failure`, as for `map`.
         """
-        chosen = self._checked("exhaust_map", ExhaustKeywords, fn, dict(options))
+        chosen = self._checked("exhaust_map", ExhaustKeywords, fn, options)
         chosen = replace(
             chosen,
             concurrency=1,
