@@ -65,6 +65,14 @@ FLOW = [
     *out_of_range("max_reorder", 0, -7),
     *wrong_type("max_pending", *NOT_A_NUMBER),
     *out_of_range("max_pending", -3),
+    *wrong_type("key", 1, "name", ["key"]),
+    *wrong_type("priority", 1, "name", {}),
+]
+LIMITS = [
+    *wrong_type("timeout", "4", True, [3], 1j),
+    *out_of_range("timeout", 0, -1, math.nan, math.inf),
+    *wrong_type("deadline", "4", True, [3], 1j),
+    *out_of_range("deadline", 0, -0.5, math.nan, math.inf),
 ]
 OVERFLOW = [
     *wrong_type("overflow", 1, None, True),
@@ -76,21 +84,21 @@ ON_FAILURE = [
 ]
 
 
-@pytest.mark.parametrize(("error", "name", "value"), [*FLOW, *OVERFLOW, *ON_FAILURE])
+@pytest.mark.parametrize(("error", "name", "value"), [*FLOW, *LIMITS, *OVERFLOW, *ON_FAILURE])
 def test_map(pool, error, name, value):
     """The options of `map`, refused before anything is subscribed."""
     options = {"order": "input"} if name == "max_reorder" else {}
     refused(error, value, lambda: pool.map(str, **options | {name: value}))
 
 
-@pytest.mark.parametrize(("error", "name", "value"), [*FLOW, *OVERFLOW])
+@pytest.mark.parametrize(("error", "name", "value"), [*FLOW, *LIMITS, *OVERFLOW])
 def test_outcomes(pool, error, name, value):
     """The options of `outcomes`."""
     options = {"order": "input"} if name == "max_reorder" else {}
     refused(error, value, lambda: pool.outcomes(str, **options | {name: value}))
 
 
-@pytest.mark.parametrize(("error", "name", "value"), [*FLOW, *ON_FAILURE])
+@pytest.mark.parametrize(("error", "name", "value"), [*FLOW, *LIMITS, *ON_FAILURE])
 def test_imap(pool, error, name, value):
     """The options of `imap`, refused before anything is read."""
     options = {"order": "input"} if name == "max_reorder" else {}
@@ -99,12 +107,130 @@ def test_imap(pool, error, name, value):
     assert next(items) == 1
 
 
+BISECT = wrong_type("bisect", None, 0, 1, "yes")
+QUEUE_LATEST = wrong_type("queue_latest", None, 0, 1, "yes")
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "value"), [*FLOW, *LIMITS, *OVERFLOW, *ON_FAILURE, *BISECT]
+)
+def test_map_batches(pool, error, name, value):
+    """The options of `map_batches`."""
+    options = {"order": "input"} if name == "max_reorder" else {}
+    refused(error, value, lambda: pool.map_batches(list, **options | {name: value}))
+
+
+@pytest.mark.parametrize(("error", "name", "value"), [*LIMITS, *ON_FAILURE])
+def test_switch_map(pool, error, name, value):
+    """The options of `switch_map`."""
+    refused(error, value, lambda: pool.switch_map(str, **{name: value}))
+
+
+@pytest.mark.parametrize(("error", "name", "value"), [*LIMITS, *ON_FAILURE, *QUEUE_LATEST])
+def test_exhaust_map(pool, error, name, value):
+    """The options of `exhaust_map`."""
+    refused(error, value, lambda: pool.exhaust_map(str, **{name: value}))
+
+
+COMMON = ["concurrency", "deadline", "key", "max_pending", "max_reorder", "order", "priority"]
+KNOWN = {
+    "map": [*COMMON, "on_failure", "overflow", "timeout"],
+    "outcomes": [*COMMON, "overflow", "timeout"],
+    "imap": [*COMMON, "on_failure", "timeout"],
+    "map_batches": [*COMMON, "bisect", "on_failure", "overflow", "timeout"],
+    "switch_map": ["deadline", "on_failure", "timeout"],
+    "exhaust_map": ["deadline", "on_failure", "queue_latest", "timeout"],
+}
+
+
+@pytest.mark.parametrize("method", KNOWN)
+def test_unknown_options(pool, method):
+    """An option that a method has not is refused by name, and those that it has are named."""
+    items = [[]] if method == "imap" else []
+    every = {name for names in KNOWN.values() for name in names}
+    for name in [*sorted(every - set(KNOWN[method])), "workers", "time_out", "fn_"]:
+        with pytest.raises(InvalidArgumentType) as raised:
+            getattr(pool, method)(str, *items, **{name: None})
+        text = str(raised.value)
+        assert text.startswith(f"{method}() has no option {name!r}")
+        assert text.endswith("it has " + ", ".join(sorted(KNOWN[method])))
+
+
+@pytest.mark.parametrize("method", ["map", "outcomes", "imap", "map_batches"])
+def test_options_that_need_one_another(pool, method):
+    """A key needs its order and the order a key; input order and a priority exclude it."""
+
+    def call(**options):
+        return getattr(pool, method)(str, *([[]] if method == "imap" else []), **options)
+
+    with pytest.raises(InvalidArgument, match="order='key' needs key"):
+        call(order="key")
+    for order in ("input", "completion"):
+        with pytest.raises(
+            InvalidArgument, match=f"key needs order='key', got order='{order}'"
+        ):
+            call(order=order, key=len)
+    with pytest.raises(InvalidArgument, match="key needs order='key'"):
+        call(key=len)
+    with pytest.raises(InvalidArgument, match="choose one"):
+        call(order="input", priority=len)
+    with pytest.raises(InvalidArgument, match="max_reorder=3 needs order='input'"):
+        call(order="key", key=len, max_reorder=3)
+    with pytest.raises(InvalidArgument, match="max_pending of 1 or more"):
+        call(order="key", key=len, max_pending=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "workers"),
+    [
+        *[(InvalidArgumentType, value) for value in [*NOT_A_NUMBER, None]],
+        (InvalidArgument, 0),
+        (InvalidArgument, -2),
+    ],
+)
+def test_resize(pool, error, workers):
+    """The number of workers of `resize`; a bad one changes nothing."""
+    refused(error, workers, lambda: pool.resize(workers))
+    assert pool.workers == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "value"),
+    [
+        *wrong_type("initializer", 5, "init"),
+        *wrong_type("initargs", 5, "args", {}, None),
+        *wrong_type("max_tasks_per_worker", *NOT_A_NUMBER),
+        *out_of_range("max_tasks_per_worker", 0, -1),
+        *wrong_type("max_memory_per_worker", *NOT_A_NUMBER),
+        *out_of_range("max_memory_per_worker", 0, -1),
+        *wrong_type("poison_after", *NOT_A_NUMBER, None),
+        *out_of_range("poison_after", 0, -1),
+    ],
+)
+def test_options_of_processes(error, name, value):
+    """They are checked before any process is started."""
+    refused(error, value, lambda: WorkerPool(1, on="processes", **{name: value}))
+
+
+@pytest.mark.parametrize("on", ["threads", "asyncio", TestScheduler()])
+def test_options_of_processes_elsewhere(on):
+    """They are refused where there are none; unknown ones are refused by name anywhere."""
+    with pytest.raises(InvalidArgument, match="poison_after needs on='processes', got on="):
+        WorkerPool(1, on=on, poison_after=2)
+    for place in (on, "processes"):
+        with pytest.raises(InvalidArgumentType, match="no option 'max_task'"):
+            WorkerPool(1, on=place, max_task=2)
+
+
 @pytest.mark.parametrize("fn", [None, 5, "str", [str]])
 def test_functions(pool, fn):
     """What cannot be called is no function."""
     for call in (
         lambda: pool.map(fn),
         lambda: pool.outcomes(fn),
+        lambda: pool.map_batches(fn),
+        lambda: pool.switch_map(fn),
+        lambda: pool.exhaust_map(fn),
         lambda: pool.imap(fn, []),
         lambda: pool.submit(fn),
     ):
@@ -161,6 +287,20 @@ def test_good_timeouts(timeout):
         {"overflow": "error"},
         {"on_failure": "skip"},
         {"on_failure": rx.subject.Subject()},
+        {"order": "key", "key": len, "max_pending": 1, "priority": len},
+        {"priority": len, "max_pending": 1},
+        {"timeout": 1e-9, "deadline": timedelta(microseconds=1)},
+        dict.fromkeys(
+            [
+                "concurrency",
+                "key",
+                "priority",
+                "max_reorder",
+                "max_pending",
+                "timeout",
+                "deadline",
+            ]
+        ),
     ],
 )
 def test_good_options(options):

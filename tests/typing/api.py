@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 import reactivex as rx
 from reactivex import Observable
@@ -11,13 +11,16 @@ from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
 from rxpool import (
+    CurrentTask,
     Failure,
     MetricEvent,
     Outcome,
     PoolReport,
+    Progress,
     Success,
     TimerScheduler,
     WorkerPool,
+    current_task,
     iterate,
 )
 from rxpool import operators as ops
@@ -42,6 +45,16 @@ def letters(text: str) -> Observable[bytes]:
 def maybe(text: str) -> str | None:
     """A function that may return None."""
     return text or None
+
+
+def lengths(texts: list[str]) -> list[int]:
+    """A function of a batch."""
+    return [len(text) for text in texts]
+
+
+async def lengths_later(texts: list[str]) -> list[int]:
+    """An async function of a batch."""
+    return lengths(texts)
 
 
 def total(numbers: list[int]) -> int:
@@ -106,6 +119,53 @@ assert_type(
 assert_type(words.pipe(pool.outcomes(length)), Observable[Outcome[str, int]])
 assert_type(words.pipe(pool.outcomes(length_later)), Observable[Outcome[str, int]])
 assert_type(words.pipe(pool.outcomes(letters)), Observable[Outcome[str, list[bytes]]])
+
+
+assert_type(
+    words.pipe(
+        pool.map(length, order="key", key=initial, priority=length, timeout=5, deadline=60.0)
+    ),
+    Observable[int],
+)
+assert_type(words.pipe(pool.map(length, timeout=timedelta(seconds=5))), Observable[int])
+assert_type(
+    words.pipe(pool.outcomes(length_later, key=None, timeout=None, deadline=5)),
+    Observable[Outcome[str, int]],
+)
+
+assert_type(words.pipe(ops.batch(10), pool.map_batches(lengths)), Observable[int])
+assert_type(words.pipe(ops.batch(10), pool.map_batches(lengths_later)), Observable[int])
+assert_type(
+    words.pipe(
+        ops.batch(10),
+        pool.map_batches(lengths, bisect=True, order="input", on_failure="skip", timeout=5),
+        pool.map(str),
+    ),
+    Observable[str],
+)
+
+assert_type(words.pipe(pool.switch_map(length)), Observable[int])
+assert_type(words.pipe(pool.switch_map(length_later, timeout=1.0)), Observable[int])
+assert_type(words.pipe(pool.switch_map(letters, on_failure="skip")), Observable[bytes])
+assert_type(words.pipe(pool.switch_map(maybe), pool.map(str)), Observable[str])
+assert_type(words.pipe(pool.exhaust_map(length, queue_latest=True)), Observable[int])
+assert_type(words.pipe(pool.exhaust_map(length_later, deadline=1)), Observable[int])
+assert_type(
+    words.pipe(ops.debounce(0.3), pool.exhaust_map(letters), ops.batch(5)),
+    Observable[list[bytes]],
+)
+
+assert_type(pool.resize(8), None)
+assert_type(pool.progress, Observable[Progress[Any]])
+assert_type(current_task(), CurrentTask)
+assert_type(current_task().cancelled, bool)
+assert_type(current_task().progress(0.5), None)
+
+
+def fraction(told: Progress[str]) -> float:
+    """What progress has."""
+    assert_type(told.item, str)
+    return told.fraction
 
 
 def look_at(outcome: Outcome[str, int]) -> float:
