@@ -335,6 +335,8 @@ class Link(Tracked):
             first,
         ):
             return  # the worker goes on, and may be writing there
+        if first > self.first:
+            return  # it has just sent what comes before that
         found = list(records(journal))
         if found:
             wires = [wire for wire, _, _ in found]
