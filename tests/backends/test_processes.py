@@ -33,47 +33,9 @@ from rxpool.errors import (
 from rxpool.timing import TimerScheduler
 from tests.backends import process_jobs as jobs
 from tests.backends.process_jobs import WAIT, eventually, notes
+from tests.pool.crew import Sink, collect
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-class Sink:
-    """A subscriber that keeps what it is given and can be waited for."""
-
-    def __init__(self, on_next=lambda value: None):
-        self.values, self.error, self._ended = [], None, threading.Event()
-        self._on_next = on_next
-
-    def on_next(self, value):
-        """Keep a value."""
-        self.values.append(value)
-        self._on_next(value)
-
-    def on_error(self, error):
-        """Keep the error."""
-        self.error = error
-        self._ended.set()
-
-    def on_completed(self):
-        """Note the completion."""
-        self._ended.set()
-
-    def to(self, stream):
-        """Subscribe to *stream*."""
-        self.subscription = stream.subscribe(self.on_next, self.on_error, self.on_completed)
-        return self
-
-    def wait(self):
-        """Wait for the end; give the values or raise the error."""
-        assert self._ended.wait(WAIT), f"no end after {len(self.values)} values"
-        if self.error is not None:
-            raise self.error
-        return self.values
-
-
-def collect(stream):
-    """All values of *stream*."""
-    return Sink().to(stream).wait()
 
 
 def outcomes(pool, fn, items, **options):

@@ -16,6 +16,7 @@ class Sink:
     def __init__(self, on_next=lambda value: None):
         self.values, self.error, self._ended = [], None, threading.Event()
         self._on_next = on_next
+        self.completed = False
 
     def on_next(self, value):
         """Keep a value."""
@@ -29,6 +30,7 @@ class Sink:
 
     def on_completed(self):
         """Note the completion."""
+        self.completed = True
         self._ended.set()
 
     def to(self, stream):

@@ -30,76 +30,7 @@ from rxpool import Failure, Success, TaskCancelled, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool.errors import PoolClosed
 from rxpool.pool._ledger import FlowLedger
-
-WAIT = 10.0  #: seconds after which something that should happen is given up
-
-
-class Oops(Exception):
-    """What failing work raises."""
-
-
-class Sink:
-    """A subscriber that keeps what it is given and can be waited for."""
-
-    def __init__(self, on_next=lambda value: None):
-        self.values, self.error, self._ended = [], None, threading.Event()
-        self._on_next = on_next
-        self.completed = False
-
-    def on_next(self, value):
-        """Keep a value."""
-        self.values.append(value)
-        self._on_next(value)
-
-    def on_error(self, error):
-        """Keep the error."""
-        self.error = error
-        self._ended.set()
-
-    def on_completed(self):
-        """Note the completion."""
-        self.completed = True
-        self._ended.set()
-
-    def to(self, stream):
-        """Subscribe to *stream*."""
-        self.subscription = stream.subscribe(self.on_next, self.on_error, self.on_completed)
-        return self
-
-    def wait(self):
-        """Wait for the end; give the values or raise the error."""
-        assert self._ended.wait(WAIT), f"no end after {len(self.values)} values"
-        if self.error is not None:
-            raise self.error
-        return self.values
-
-
-def collect(stream):
-    """All values of *stream*."""
-    return Sink().to(stream).wait()
-
-
-def started(target, *args):
-    """Start a thread."""
-    thread = threading.Thread(target=target, args=args, daemon=True)
-    thread.start()
-    return thread
-
-
-def joined(*threads):
-    """Wait for the ends of threads."""
-    for thread in threads:
-        thread.join(WAIT)
-        assert not thread.is_alive()
-
-
-def eventually(condition):
-    """Wait until *condition* holds."""
-    pause = threading.Event()
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.001)
+from tests.pool.crew import WAIT, Oops, Sink, collect, eventually, joined, started
 
 
 def open_gate(gate):

@@ -17,12 +17,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 from rxpool import Failure, Overflow, Success, TaskCancelled, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool.errors import ItemDropped, PoolClosed
-
-BOOM = RuntimeError("boom")
-
-
-class Oops(Exception):
-    """What failing work raises."""
+from tests.pool.marbles import BOOM, Oops, row, shown
 
 
 def work(item):
@@ -34,34 +29,6 @@ def work(item):
         return item[0]
 
     return rx.timer(float(item[1:].rstrip("!"))).pipe(ro.map(end))
-
-
-def row(text):
-    """The messages that *text* stands for."""
-    messages = []
-    for token in text.split():
-        value, tick = token.split("@")
-        if value == "|":
-            messages.append(ReactiveTest.on_completed(float(tick)))
-        elif value == "#":
-            messages.append(ReactiveTest.on_error(float(tick), BOOM))
-        else:
-            messages.append(ReactiveTest.on_next(float(tick), value))
-    return messages
-
-
-def shown(messages, show=str):
-    """Messages as `row` reads them."""
-
-    def text(notification):
-        match notification.kind:
-            case "N":
-                return show(notification.value)
-            case "E":
-                return f"#{type(notification.exception).__name__}"
-        return "|"
-
-    return " ".join(f"{text(m.value)}@{m.time:g}" for m in messages)
 
 
 def outcome(record):
