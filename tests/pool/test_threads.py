@@ -30,7 +30,7 @@ from rxpool import Failure, Success, TaskCancelled, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool.errors import PoolClosed
 from rxpool.pool._ledger import FlowLedger
-from tests.pool.crew import WAIT, Oops, Sink, collect, eventually, joined, started
+from tests.pool.crew import WAIT, Oops, Sink, balanced, collect, eventually, joined, started
 
 
 def open_gate(gate):
@@ -38,12 +38,6 @@ def open_gate(gate):
     assert gate.wait(3 * WAIT)
 
 
-def balanced(pool):
-    """The books, after checking that they balance and nothing is inside."""
-    r = pool.report()
-    assert r.accepted == r.succeeded + r.failed + r.dropped + r.cancelled + r.in_flight
-    assert (r.in_flight, r.waiting, r.flows) == (0, 0, ())
-    return r
 
 
 # -- parallel work and its bounds --------------------------------------------------------
