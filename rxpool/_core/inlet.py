@@ -41,6 +41,9 @@ class Inlet(Node, Protocol):
         """Whether items are not taken any more, and whoever brings them may stop."""
         ...
 
+    def is_pulled(self) -> None:
+        """A source says that it looks for `room` before each item."""
+
     def room(self) -> bool:
         """Whether an item would be taken now; a hint, without a lock."""
         ...

@@ -106,6 +106,10 @@ class Engine(Running):
             if helped is not None:
                 return helped
         if not can_wait(self.clock):
+            if flow.pulled and flow.inside() <= flow.max_pending + flow.limit():
+                # There was room when the source looked; then a task ended meanwhile.
+                self._force(flow, task)
+                return True
             raise WouldBlock(
                 f"{what}: {flow.max_pending} items wait already (max_pending), and this thread "
                 "cannot wait (virtual time, or a running event loop); read the source with "
@@ -119,6 +123,14 @@ class Engine(Running):
                 self.backend.waits()
             gate.acquire()
         return False
+
+    def _force(self, flow: FlowLedger, task: Task) -> None:
+        """Take *task* whether there is room or not."""
+        with self.lock:
+            if not flow.ended:
+                self.ledger.force(flow, task)
+            chores = self.chores()
+        self.carry_out(chores)
 
     def _help(
         self, flow: FlowLedger, task: Task | None, stack: list[Task], what: str

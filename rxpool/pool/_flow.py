@@ -128,6 +128,10 @@ class Flow(Outflow):
 
     # -- the inlet for what is upstream ---------------------------------------------------
 
+    def is_pulled(self) -> None:
+        """See `Inlet`."""
+        self.ledger.pulled = True
+
     def room(self) -> bool:
         """Whether an item would be taken now."""
         return self.ledger.has_room()

@@ -66,6 +66,7 @@ class FlowLedger:
         "note",
         "order",
         "overflow",
+        "pulled",
         "reordered",
         "running",
         "sorted",
@@ -106,6 +107,7 @@ class FlowLedger:
         self.max_pending = max_pending
         self.max_reorder = max_reorder
         self.overflow = overflow
+        self.pulled = False  # a source looks for room before it brings something
         # A producer that waits is woken when there is room for a few items: waking it for
         # each would cost more than short tasks do.
         slack = max_pending // 8 if max_pending >= _LARGE else 1

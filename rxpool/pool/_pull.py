@@ -26,6 +26,8 @@ def pull(engine: Engine, items: Iterable[_T] | AsyncIterable[_T]) -> Observable[
         observer: abc.ObserverBase[_T], scheduler: abc.SchedulerBase | None = None
     ) -> abc.DisposableBase:
         inlet = current_inlet()
+        if inlet is not None:
+            inlet.is_pulled()
         if isinstance(items, AsyncIterable) and (loop := asyncio._get_running_loop()):
             return _feed_on(loop, aiter(items), observer, inlet)
         chosen = scheduler or engine.default_scheduler or CurrentThreadScheduler.singleton()
