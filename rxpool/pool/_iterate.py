@@ -178,8 +178,11 @@ class _Inbox:
                 CurrentThreadScheduler.singleton().schedule(self._subscribe_now)
         except _Closed:
             pass
+        except Exception as error:
+            self._finish(error)
         except BaseException as error:
             self._finish(error)
+            raise  # KeyboardInterrupt belongs to the program
         finally:
             self._emitter = None
             with self._changed:
@@ -197,10 +200,7 @@ class _Inbox:
         """Take an item, or hold its producer back."""
         with self._changed:
             while not self._over and len(self._items) >= self._max_pending:
-                # Flows looked for room before; if there are several, each may bring one.
                 if not can_wait() or get_ident() == self.consumer:
-                    if len(self._items) < self._max_pending + len(self.sources):
-                        break
                     self._end = self._end or (WouldBlock(self._why()),)
                     break
                 self._subscribed = True
@@ -253,6 +253,9 @@ class _Inbox:
         self._subscription.dispose()
         self._finish(None)
 
+    def is_pulled(self) -> None:
+        """See `Inlet`."""
+
     def room(self) -> bool:
         """Whether an item would be taken now."""
         return len(self._items) < self._max_pending or self.closed
@@ -274,15 +277,15 @@ class _Inbox:
     def take(self, stop: type[Exception]) -> Any:
         """The next item; else raise the error of the source, or *stop*."""
         item = error = None
+        resume: list[Callable[[], object]] = []
         with self._changed:
             ended = not self._items
             if not ended:
                 item = self._items.popleft()
                 self._changed.notify_all()
                 # Woken for several items at once: for each would cost more than the items.
-                resume = self._parked if len(self._items) <= self._max_pending // 2 else []
-                if resume:
-                    self._parked = []
+                if len(self._items) <= self._max_pending // 2:
+                    resume, self._parked = self._parked, []
             else:
                 error = None if self._end is None else self._end[0]
                 self._end = (None,)
