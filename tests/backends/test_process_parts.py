@@ -16,7 +16,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rxpool.backends.processes import _pace, _worker
+from rxpool.backends.processes import ProcessBackend, _pace, _worker
+from rxpool.backends.processes._crew import Worker
 from rxpool.backends.processes._link import Link, LinkDead, Note
 from rxpool.backends.processes._memory import (
     JOURNAL_FIRST,
@@ -589,13 +590,13 @@ def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
     """Never both, never neither, whenever the link looks at the worker.
 
     Catches a worker that looks at the limit before it says which item is next, and a link
-    that takes items back at its first look.
+    that takes the journal for what follows what it has.
     """
     dice = random.Random(seed)
     monkeypatch.setattr(_worker, "_FLUSH", dice.choice([0.0, 1e9]))
-    two = pair(range(40))
+    two = pair(())
     ran, window = [], [False, 0]
-    eager = dice.random()
+    eager = dice.choice([0.02, 0.05, 0.2])
 
     def look():
         # In time a worker gets from one access to the next before the link looks again.
@@ -610,7 +611,7 @@ def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
         if index == RUNNING and writes:
             window[:] = [False, 0]
         if dice.random() < eager:
-            for _ in range(dice.choice([1, 2, 3])):
+            for _ in range(dice.choice([1, 2, 3, 4])):
                 look()
         if dice.random() < 0.2:
             two.take_in()
@@ -628,13 +629,21 @@ def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
         return n
 
     two.worker._numbers = Watched(two.block.numbers, act)
-    for first in range(0, 40, 10):
-        two.run(fn, first, list(range(first, first + 10)))
+    number = 0
+    while number < 400:
+        items = list(range(number, number + dice.randint(1, 12)))
+        number += len(items)
+        two.link.out.extend(SimpleNamespace(item=item, error=None) for item in items)
+        two.run(fn, items[0], items)
+        if dice.random() < 0.7:
+            two.take_in()
     two.take_in()
     two.link.harvest(lambda _: None)
     returned = [task.item for task in two.crew.returned]
     assert ran == [task.item for task in two.crew.done]
-    assert sorted(ran + returned) == list(range(40))
+    assert sorted(ran + returned) == list(range(number))
+    assert ran
+    assert returned
     assert not two.link.out
 
 
@@ -727,3 +736,30 @@ def test_the_journal_is_empty_after_it_was_sent(pair):
     two.take_in()
     two.link.harvest(lambda _: None)
     assert two.crew.done == two.tasks
+
+
+def test_an_item_at_its_timeout_takes_no_other_with_it(pair):
+    """The worker is told not to begin the next item before its process is killed.
+
+    Catches an `end` that kills only.
+    """
+    two = pair(range(3))
+    backend = ProcessBackend()
+    slot, killed = Worker(), []
+
+    def kill():
+        assert two.block.numbers[LIMIT] == 1
+        two.worker._keep(0, "just done", 0.0, 0.001)
+        two.block.numbers[RUNNING] = 1.0  # it names the next item, looks, and leaves it out
+        killed.append(True)
+
+    slot.link, slot.process = two.link, SimpleNamespace(kill=kill)
+    backend._workers.append(slot)
+    for task in two.tasks:
+        task.note = two.link
+    two.block.numbers[RUNNING] = 0.0
+    backend.end(two.tasks[0], TimeoutError())
+    assert killed
+    two.link.harvest(lambda _: None)
+    assert two.crew.done == two.tasks[:1]
+    assert two.link.remains() == (None, two.tasks[1:])

@@ -275,6 +275,28 @@ def test_a_subscriber_may_wait_when_an_item_cannot_be_sent():
         balanced(pool)
 
 
+def test_a_subscriber_may_wait_for_a_call_that_waits():
+    """The worker that could not be sent the item is free for that call, while it waits.
+
+    Catches a `waits` that leaves jobs where they were put aside.
+    """
+    with WorkerPool(1, on="processes") as pool:
+        pool.submit(jobs.double, 1).result(WAIT)
+        later, found = [], []
+
+        def on_next(_):
+            found.append(later[0].result(WAIT))
+
+        source, sink = Subject(), Sink(on_next)
+        sink.to(source.pipe(pool.outcomes(jobs.same)))
+        first = pool.submit(jobs.nap, 0.1)
+        source.on_next(jobs.Stubborn())
+        later.append(pool.submit(jobs.double, 4))
+        source.on_completed()
+        sink.wait()
+        assert (first.result(WAIT), found) == (0.1, [8])
+
+
 # -- what cannot be sent -------------------------------------------------------------------
 
 
