@@ -76,6 +76,7 @@ class Slot:
         finally:
             if self._next is not None:
                 crew.mail.appendleft(self._next)
+            # Resign first, then look for mail: threads that see a leader do not call.
             if crew.leader is self:
                 crew.leader = None
             crew.left(self)
@@ -95,11 +96,8 @@ class Slot:
             elif mail:
                 job = mail.popleft()
             else:
-                crew.leader = None
                 crew.coroutine = None  # keep no function alive
-                if not mail:
-                    return
-                continue  # a job came in between, from a thread that saw a leader
+                return
             if not self._begin(job):
                 if now() > until and not self._spoilt:
                     try:

@@ -352,7 +352,7 @@ def test_variables_belong_to_one_item(run, waits, outer):
             MARK.set(outer)
         return list(pool.imap(work, range(100)))
 
-    found = contextvars.copy_context().run(run, use, 2)
+    found = contextvars.Context().run(run, use, 2)
     assert set(found) == {outer or "none"}
 
 
@@ -485,6 +485,31 @@ async def test_cancelling_itself_is_a_failure_and_hurts_nobody_else():
         with pytest.raises(asyncio.CancelledError, match="7"):
             await pool.submit(own, 7)
         assert await pool.submit(pause, 1) == 1
+
+
+@on_loop
+async def test_what_cancels_itself_leaves_a_clean_task():
+    """The next item can have a group that fails, and is not cancelled by the one before."""
+
+    async def work(number):
+        if number == 0:  # ends before it sees its cancellation
+            await asyncio.sleep(0)
+            asyncio.current_task().cancel()
+        elif number == 1:
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+        else:
+            with contextlib.suppress(ExceptionGroup):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(fail(number))
+                    await asyncio.sleep(WAIT)
+            await asyncio.sleep(0)
+        return number
+
+    async with WorkerPool(1, on="asyncio") as pool:
+        for numbers in ([0, 2], [1, 2], [0, 0, 2], [1, 0, 2, 1, 2]):
+            found = pool.imap(work, numbers, on_failure="skip", order="input")
+            assert [n async for n in found] == [n for n in numbers if n != 1]
 
 
 @on_loop
@@ -707,14 +732,21 @@ async def test_a_plain_with_says_that_it_cannot_wait():
     await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("repeat", range(5))
-def test_a_loop_that_ends_takes_the_work_along(repeat):
+@pytest.mark.parametrize("caller", ["loop", "thread"])
+def test_a_loop_that_ends_takes_the_work_along(caller):
     """Nobody closed the pool: everything is cancelled, and nobody waits for ever."""
 
     async def main():
         pool = WorkerPool(2, on="asyncio")
-        futures = [pool.submit(asyncio.sleep, WAIT) for _ in range(5)]
-        pool.pull(iter(int, 1)).pipe(pool.map(pause)).subscribe(on_error=lambda _: None)
+
+        def call():
+            return [pool.submit(asyncio.sleep, WAIT) for _ in range(5)]
+
+        if caller == "thread":
+            futures = await asyncio.to_thread(call)
+        else:
+            futures = call()
+            pool.pull(iter(int, 1)).pipe(pool.map(pause)).subscribe(on_error=lambda _: None)
         await asyncio.sleep(0.005)
         return pool, futures
 
@@ -778,6 +810,34 @@ def test_tasks_that_wait_for_their_own_pool(run, workers):
     assert run(use, workers) == [
         [3, 4, 5], [6, 10, 15], [3, 6, 10], [3, 6, 10], [3, 4, 5], [3, 6, 10]
     ]  # fmt: skip
+
+
+def test_one_of_many_waits_for_its_own_pool(run):
+    """It runs behind others in the same slot, and has none to give up yet."""
+
+    def use(pool):
+        async def work(number):
+            if number % 50 == 30:
+                return sum([n async for n in pool.imap(pause, range(number))])
+            return number
+
+        return list(pool.imap(work, range(200), order="input"))
+
+    expected = [sum(range(n)) if n % 50 == 30 else n for n in range(200)]
+    assert run(use, 1) == expected
+
+
+def test_plain_functions_that_wait_in_ways_nobody_sees(run):
+    """For plain functions of their own pool, on one worker."""
+
+    def use(pool):
+        def work(number):
+            seen, _ = collect(pool.pull(range(number)).pipe(pool.map(lambda n: n)))
+            return sum(seen)
+
+        return sorted(pool.imap(work, [3, 4, 5]))
+
+    assert run(use, 1) == [3, 6, 10]
 
 
 def test_recursion(run):
@@ -866,7 +926,7 @@ def test_closing_from_inside():
 def test_no_job_is_lost_between_two_leaders(frantic):
     """Calls from threads while the loop is about to have nothing to do.
 
-    Fails if a leader looks for mail before it resigns instead of after it.
+    Fails if nobody looks for mail after the leader has resigned.
     """
     with WorkerPool(4, on="asyncio") as pool:
 
