@@ -1,5 +1,9 @@
 """Log records of workers come home, and go to the parent's handlers."""
 
+# What users send is of any type.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false
+
 import copy
 import logging
 from collections.abc import Callable

@@ -19,7 +19,7 @@ class Tracked:
     def __init__(self, block: Block) -> None:
         self.lock = threading.Lock()
         self.out: deque[Any] = deque()
-        self.first = 0
+        self.first: int = 0
         self._numbers = block.numbers
 
     def _task(self, item: int) -> Any:

@@ -5,6 +5,10 @@ item that cannot be pickled, or not unpickled, harms no other.  Large buffers (p
 stay out of the pickle, in shared memory.
 """
 
+# What users send is of any type.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false
+
 import pickle
 import traceback
 from collections.abc import Callable, Sequence

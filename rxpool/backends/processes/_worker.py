@@ -1,5 +1,9 @@
 """What runs in a worker process."""
 
+# What users send is of any type.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+# pyright: reportUnknownMemberType=false
+
 import logging
 import os
 import pickle
