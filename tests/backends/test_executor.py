@@ -110,6 +110,13 @@ def until(condition):
     raise AssertionError("it did not come")
 
 
+def nothing_is_held(pool):
+    """No thread of the executor is taken for busy."""
+    backend = pool._engine.backend
+    until(lambda: backend._inside == 0)
+    assert backend._held == set()
+
+
 # -- every kind ----------------------------------------------------------------------------
 
 
@@ -218,6 +225,7 @@ def test_tasks_on_threads_that_wait_for_their_pool():
         user = executor.submit(threading.current_thread).result(WAIT)
         for _ in range(50):
             assert pool.submit(threading.current_thread).result(WAIT) is user
+        nothing_is_held(pool)
 
 
 def test_a_thread_executor_that_is_shut_down():
@@ -242,6 +250,7 @@ def test_a_thread_executor_that_is_shut_down():
         assert isinstance(error.__cause__, RuntimeError)
         seen = collect(rx.from_iterable(range(2000)).pipe(pool.outcomes(hold)))
         assert len(seen) == 2000
+        nothing_is_held(pool)
     executor.shutdown()
 
 

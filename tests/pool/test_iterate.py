@@ -399,6 +399,45 @@ def test_coroutines_that_iterate_over_their_own_pool():
 # -- races -------------------------------------------------------------------------------------
 
 
+def test_who_parks_while_others_are_woken_waits_for_the_next_time():
+    """Else a flow that finds no room again would be woken for ever."""
+    source, woken = Subject(), []
+    items = iterate(source, max_pending=1)
+    iter(items)
+    inbox = items._inbox
+    inner, busy = inbox._changed, False
+
+    def resume():
+        woken.append(1)
+        assert len(woken) < 5
+        inbox.on_room(resume)
+
+    class Between:
+        """The lock of the inbox; when it is released, another thread comes in between."""
+
+        def __enter__(self):
+            return inner.__enter__()
+
+        def __exit__(self, *error):
+            nonlocal busy
+            inner.__exit__(*error)
+            if not busy:
+                busy = True
+                source.on_next("another")
+                assert inbox.on_room(resume)
+
+        def __getattr__(self, name):
+            return getattr(inner, name)
+
+    source.on_next("first")
+    inbox._changed = Between()
+    assert next(items) == "first"
+    assert woken == []
+    assert next(items) == "another"
+    assert woken == [1]
+    items.close()
+
+
 def test_no_wake_up_is_lost(frantic):
     """Small bounds, both sides wait often.
 
