@@ -573,7 +573,7 @@ def test_ctrl_c_at_any_moment():
     """
     dice = random.Random(3)
     text = INTERRUPTED.replace("pool.submit(jobs.double, 1).result()", "")
-    for _ in range(6):
+    for _ in range(4):
         # Results go on coming: the interpreter can miss a signal at the very moment when its
         # main thread begins to wait, and sees to it when that wakes up.
         with Program(text, "nap", 0.001) as program:
