@@ -60,12 +60,21 @@ class Binding(Protocol):
 class Here(threading.local):
     """The tasks that this thread is busy with, innermost last.
 
-    A settled one is being delivered.  `flows` are those of which it delivers other entries.
+    A settled one is being delivered.  `flows` are those of which it delivers other entries,
+    `depths` how long the stack was when it began with each.
     """
 
     def __init__(self) -> None:
         self.stack: list[Task] = []
         self.flows: list[FlowLedger] = []
+        self.depths: list[int] = []
+
+    def delivers(self) -> FlowLedger | None:
+        """The flow of which the caller's thread is giving a subscriber an entry."""
+        stack, flows = self.stack, self.flows
+        if flows and self.depths[-1] == len(stack):
+            return flows[-1]
+        return stack[-1].flow if stack and stack[-1].settled else None
 
 
 here = Here()

@@ -90,7 +90,8 @@ class Engine(Running):
 
         A thread that works for this pool runs waiting tasks instead of waiting.  One that
         gives the subscriber a result of this flow, or of one further down, cannot wait at
-        all: the results that fill the flow come out behind the one in its hands.
+        all: the results that fill the flow come out behind the one in its hands.  One that
+        brings the result of another flow leaves it here, and that flow waits from then on.
         """
         stack = here.stack
         delivering = here.flows + [busy.flow for busy in stack if busy.settled]
@@ -100,6 +101,8 @@ class Engine(Running):
                     self.ledger.force(flow, task)
                 chores = self.chores()
             self.carry_out(chores)
+            return True
+        if delivering and self._hold_back(flow, task):
             return True
         if self.works_here():
             helped = self._help(flow, task, stack, what)
@@ -123,6 +126,22 @@ class Engine(Running):
                 self.backend.waits()
             gate.acquire()
         return False
+
+    def _hold_back(self, flow: FlowLedger, task: Task) -> bool:
+        """Take a result of another flow without room, but let that flow wait from now on.
+
+        It waits without a thread.  One that waited here might keep others from delivering
+        what makes room, by a lock that an operator in between holds.
+        """
+        feeder = here.delivers()
+        learn = None if feeder is None else getattr(feeder.binding, "learn", None)
+        if learn is None:
+            return False  # calls and iterators feed nothing
+        with self.lock:
+            learnt: bool = learn(flow.binding)
+        if learnt:
+            self._force(flow, task)
+        return learnt
 
     def _force(self, flow: FlowLedger, task: Task) -> None:
         """Take *task* whether there is room or not."""

@@ -94,6 +94,19 @@ class Outflow:
             return True
         return isinstance(self._inlet, Outflow) and self._inlet.leads_to(flows)
 
+    def learn(self, fed: Any) -> bool:
+        """A result goes into *fed*, which has no room: from now on look before the next.
+
+        Not every chain shows how it hangs together when it is subscribed, as `merge` does
+        that later.  False if this is known to feed another one.  The engine's lock is held.
+        """
+        if self._over or self._engine is not getattr(fed, "engine", None):
+            return False
+        if self._inlet is None and isinstance(fed, Outflow):
+            self._inlet = fed  # type: ignore[assignment]
+            self.swift = None
+        return self._inlet is fed
+
     def blocker(self) -> FlowLedger | None:
         """The flow of this pool that keeps this one's results from going on."""
         inlet = self._inlet
@@ -136,6 +149,9 @@ class Outflow:
     def _swift(self, task: Task) -> bool:
         """Deliver *task* without the engine's lock, or leave it to who delivers already."""
         done, token = self.ledger.done, self._token
+        if self.swift is None:  # an inlet was learnt: `claim` looks whether it has room
+            done.append(task)
+            return False
         if token.acquire(False):
             if done or self._over:
                 done.append(task)
@@ -177,7 +193,7 @@ class Outflow:
         """Deliver what others left, and give the token back."""
         done, token = self.ledger.done, self._token
         while True:
-            while done and not self._over:
+            while done and not self._over and self.swift is not None:
                 try:
                     entry = done.popleft()
                 except IndexError:  # disposed on another thread
@@ -186,7 +202,8 @@ class Outflow:
                 self.send(entry)
             token.release()
             # Look again: what came in meanwhile was left by one who found the token taken.
-            if not done or self._over or not token.acquire(False):
+            # Once there is an inlet the rest is for `claim`.
+            if not done or self._over or self.swift is None or not token.acquire(False):
                 return
 
     def send(self, entry: Any) -> None:

@@ -105,8 +105,9 @@ class Settling(Books):
         """Deliver *entry*, if it is one, and what follows."""
         if entry is None:
             return
-        flows = here.flows
+        flows, depths = here.flows, here.depths
         flows.append(binding.ledger)
+        depths.append(len(here.stack))
         try:
             while entry is not None:
                 binding.send(entry)
@@ -116,6 +117,7 @@ class Settling(Books):
                 self.carry_out(chores)
         finally:
             flows.pop()
+            depths.pop()
 
     def cut_off(self, tasks: Sequence[Task]) -> None:
         """The work of cancelled tasks is not wanted any more."""
