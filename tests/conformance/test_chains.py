@@ -7,7 +7,7 @@ from reactivex.subject import Subject
 
 from rxpool import operators as ops
 from tests import jobs
-from tests.conformance.lanes import counts, source
+from tests.conformance.lanes import counted, counts, source
 
 MANY = 60
 
@@ -130,3 +130,35 @@ def test_a_failure_ends_the_chain(lane):
         sink = lane.subscribe(stream).wait()
         assert sink.values == [0, 4, 8]
         assert isinstance(sink.error, jobs.Oops)
+
+
+def test_what_a_merge_cannot_take_waits(lane):
+    """A slow flow behind a merge has all results in the end, and holds its sources back."""
+    read = []
+    with lane.pool(2, max_pending=2) as pool:
+        one = pool.pull(counted((f"a{n}" for n in range(40)), read)).pipe(pool.map(jobs.same))
+        two = pool.pull(counted((f"b{n}" for n in range(40)), read)).pipe(pool.map(jobs.same))
+        sink = lane.start(rx.merge(one, two).pipe(pool.map(lane.hold, concurrency=1)))
+        lane.until(lambda: len(lane.running) == 1)
+        lane.until(lambda: len(read) >= 4)
+        # The slow flow runs 1, and 2 wait; before it each flow may run 2, hold 2 and have one
+        # result in hand; where results come in lots, one of these before that is noticed.
+        assert len(read) < 40
+        lane.open("*")
+        assert sorted(sink.result()) == sorted(f"{k}{n}" for k in "ab" for n in range(40))
+    assert lane.most == 1
+
+
+@pytest.mark.usefixtures("frantic")
+def test_merged_flows_do_not_stop_one_another(lane):
+    """While one is held up, what it waits for is not held up behind it.
+
+    Catches a worker that waits for room while it holds the lock of `merge`, which the worker
+    wants that is to make room.
+    """
+    with lane.pool(2, max_pending=2) as pool:
+        slow = pool.map(lane.last, concurrency=1)
+        for _ in range(6):
+            flows = [pool.pull([(n, 0)] * 30).pipe(pool.map(jobs.same)) for n in range(2)]
+            values = lane.collect(rx.merge(*flows).pipe(slow))
+            assert sorted(values) == [0] * 30 + [1] * 30
