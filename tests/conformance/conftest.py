@@ -1,19 +1,10 @@
 """The lane that a test of the contract runs in."""
 
-import importlib
 import multiprocessing
 
 import pytest
 
 from tests.conformance.lanes import KINDS, LANES
-
-#: what a lane needs that may not be there
-NEEDS = {
-    "asyncio": "rxpool.backends._asyncio",
-    "running-loop": "rxpool.backends._asyncio",
-    "thread-executor": "rxpool.backends._executor",
-    "process-executor": "rxpool.backends._executor",
-}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,12 +16,6 @@ def _preload():
 @pytest.fixture(params=LANES)
 def lane(request, tmp_path):
     """A place where work runs."""
-    name = request.param
-    if name in NEEDS:
-        try:
-            importlib.import_module(NEEDS[name])
-        except ImportError:
-            pytest.skip(f"{NEEDS[name]} is not there yet")
-    lane = KINDS[name](name, tmp_path)
+    lane = KINDS[request.param](request.param, tmp_path)
     yield lane
     lane.end()
