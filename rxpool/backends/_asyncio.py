@@ -104,6 +104,12 @@ class AsyncioBackend:
             self.leader = slot = Slot(self, self.loop.loop)
             self._slots.add(slot)
 
+    def spread(self) -> None:
+        """Have a slot for each job in the mail; on the loop's thread."""
+        assert self.loop.loop is not None
+        while self.mail:
+            self._slots.add(Slot(self, self.loop.loop, self.mail.popleft()))
+
     def left(self, slot: Slot) -> None:
         """*slot* has ended."""
         self._slots.discard(slot)

@@ -37,8 +37,8 @@ class Crew(Protocol):
     def left(self, slot: "Slot") -> None:
         """*slot* has ended."""
 
-    def wake(self) -> None:
-        """Have a leader if there is mail."""
+    def spread(self) -> None:
+        """Have a slot for each job in the mail, as one that was begun waits."""
 
 
 class Slot:
@@ -49,13 +49,13 @@ class Slot:
     about to wait for something, this slot stays with it, and another becomes the leader.
     """
 
-    def __init__(self, crew: Crew, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, crew: Crew, loop: asyncio.AbstractEventLoop, first: Any = None) -> None:
         self.job: Any = None  # the one that runs
         self.work: Any = None  # its coroutine
         self.lends = False  # it asked to give up the slot before it had it
         self._crew = crew
         self._context = Context()
-        self._next: Any = None  # a job that runs in this slot already
+        self._next = first  # a job that is to be run here, and not by way of the mail
         self._awaited: Any = None  # what the coroutine waits for
         self._spoilt = False  # somebody cancelled the asyncio task
         self.task = asyncio.Task(
@@ -89,16 +89,17 @@ class Slot:
         while not self._spoilt:
             if crew.leader is None:
                 crew.leader = self
-            elif crew.leader is not self:
-                return
             if self._next is not None:
                 job, self._next = self._next, None
-            elif mail:
+            elif mail and crew.leader is self:
                 job = mail.popleft()
             else:
-                crew.coroutine = None  # keep no function alive
+                if not mail:
+                    crew.coroutine = None  # keep no function alive
                 return
             if not self._begin(job):
+                if crew.leader is not self:
+                    return
                 if now() > until and not self._spoilt:
                     try:
                         yield
@@ -106,8 +107,9 @@ class Slot:
                         return  # another goes on, unless the loop ends
                     until = now() + _TURN
                 continue
-            crew.leader = None
-            crew.wake()
+            if crew.leader is self:
+                crew.leader = None
+                crew.spread()
             value, error = yield from self._see_through()
             self._end(value, error)
             until = now() + _TURN
@@ -262,9 +264,8 @@ class Slot:
         """Run *job* next."""
         if job is None:
             return
-        if self._spoilt or self._crew.leader is not None:
-            self._crew.mail.append(job)
-            self._crew.wake()
+        if self._spoilt:
+            self._post(job)
         else:
             self._next = job
 
