@@ -76,7 +76,7 @@ class Outflow:
         self._on_next = observer.on_next
         self._on_failure = on_failure
         self._outcomes = outcomes
-        self._inlet = inlet
+        self._inlet: Any = inlet
         self._failure: Exception | None = None
         self._over = False  # nothing comes out any more
         self._token = threading.Lock()
@@ -103,7 +103,7 @@ class Outflow:
         if self._over or self._engine is not getattr(fed, "engine", None):
             return False
         if self._inlet is None and isinstance(fed, Outflow):
-            self._inlet = fed  # type: ignore[assignment]
+            self._inlet = fed
             self.swift = None
         return self._inlet is fed
 
