@@ -4,7 +4,7 @@ import asyncio
 import decimal
 import threading
 from collections import Counter
-from contextvars import ContextVar, copy_context
+from contextvars import Context, ContextVar, copy_context
 
 import pytest
 import reactivex as rx
@@ -383,7 +383,7 @@ def test_what_a_task_sets_is_its_own(fn, tag, way):
                 return [collect(rx.of(n).pipe(pool.switch_map(fn)))[0] for n in range(5)]
             return collect(rx.of(*range(5)).pipe(pool.map(fn, order=way)))
 
-    seen = copy_context().run(act) if tag is None else tagged(tag, act)
+    seen = Context().run(act) if tag is None else tagged(tag, act)
     assert seen == [tag or "none"] * 5
     assert TAG.get() == "none"
 
@@ -399,11 +399,12 @@ def test_a_task_that_fails_leaves_nothing_behind():
 
     with WorkerPool(1) as pool:
         through = pool.map(fn, on_failure="skip")
-        assert copy_context().run(lambda: collect(rx.of(1, 2, 3).pipe(through))) == []
+        assert Context().run(lambda: collect(rx.of(1, 2, 3).pipe(through))) == []
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_halves_see_the_variables_of_their_batch(later):
+@pytest.mark.parametrize("order", ["completion", "input"])
+def test_halves_see_the_variables_of_their_batch(later, order):
     """Each half of a batch has variables of its own, as they were when the batch came."""
 
     def fn(batch):
@@ -417,7 +418,7 @@ def test_halves_see_the_variables_of_their_batch(later):
         return fn(batch)
 
     with WorkerPool(1) as pool:
-        through = pool.map_batches(asynchronous if later else fn, bisect=True)
+        through = pool.map_batches(asynchronous if later else fn, bisect=True, order=order)
         got = tagged("given", lambda: collect(rx.of([1, 2, 3]).pipe(through)))
     assert got == ["given"] * 3
 
@@ -443,5 +444,5 @@ def test_decimal_contexts():
         return str(decimal.Decimal(1) / 3)
 
     with WorkerPool(1) as pool:
-        got = copy_context().run(lambda: collect(rx.of(3, 0, 5, 0).pipe(pool.map(fn))))
+        got = Context().run(lambda: collect(rx.of(3, 0, 5, 0).pipe(pool.map(fn))))
     assert got == ["0.333", "0." + "3" * 28, "0.33333", "0." + "3" * 28]

@@ -311,6 +311,32 @@ def test_a_thread_that_hangs_is_replaced(limit, order):
         assert (balanced(pool).succeeded, balanced(pool).failed) == (1, 1)
 
 
+def test_a_thread_is_given_up_only_for_what_it_runs():
+    """An Observable times out on whose thread another item runs: that thread stays."""
+    gate, running = threading.Event(), threading.Event()
+
+    def fn(item):
+        if item == "stream":
+            return rx.never()
+        running.set()
+        passed(gate)
+        return item
+
+    with WorkerPool(1) as pool:
+        failed = threading.Event()
+        failures = Subject()
+        failures.subscribe(lambda _: failed.set())
+        with_limit = pool.map(fn, timeout=SOON, on_failure=failures, max_pending=5)
+        first = Sink().to(rx.of("stream").pipe(with_limit))
+        second = Sink().to(rx.of("item").pipe(pool.map(fn)))
+        passed(running)
+        passed(failed)
+        assert first.wait() == []
+        assert pool._engine.backend.abandoned == 0
+        gate.set()
+        assert second.wait() == ["item"]
+
+
 @pytest.mark.parametrize("kind", ["map", "imap"])
 def test_what_waits_behind_a_hung_task_expires(kind):
     """Items that could not start before their deadline fail without an attempt."""

@@ -162,6 +162,18 @@ def test_terminating_cancels_all_keys():
     )
 
 
+def test_terminating_at_the_tick_of_an_item():
+    """An item that was going to start has no attempt."""
+    run = Run(
+        "a1-30@210 a2-10@210 |@300",
+        lambda run: run.pool.outcomes(work, **KEY),
+        at={210: lambda run: run.pool.terminate()},
+    )
+    assert shown(run.messages, outcome) == (
+        "-a1-30:TaskCancelled*0@210 -a2-10:TaskCancelled*0@210 |@210"
+    )
+
+
 def test_closing_finishes_what_waits_for_its_key():
     """`close` cuts the source and runs what was accepted, in the order of keys."""
     run = Run(
