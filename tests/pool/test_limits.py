@@ -314,9 +314,12 @@ def test_a_thread_that_hangs_is_replaced(limit, order):
 def test_a_thread_is_given_up_only_for_what_it_runs():
     """An Observable times out on whose thread another item runs: that thread stays."""
     gate, running = threading.Event(), threading.Event()
+    entered, go = threading.Event(), threading.Event()
 
     def fn(item):
         if item == "stream":
+            entered.set()
+            passed(go)
             return rx.never()
         running.set()
         passed(gate)
@@ -326,9 +329,11 @@ def test_a_thread_is_given_up_only_for_what_it_runs():
         failed = threading.Event()
         failures = Subject()
         failures.subscribe(lambda _: failed.set())
-        with_limit = pool.map(fn, timeout=SOON, on_failure=failures, max_pending=5)
+        with_limit = pool.map(fn, timeout=0.3, on_failure=failures)
         first = Sink().to(rx.of("stream").pipe(with_limit))
+        passed(entered)
         second = Sink().to(rx.of("item").pipe(pool.map(fn)))
+        go.set()  # the thread goes on to the other item without a rest
         passed(running)
         passed(failed)
         assert first.wait() == []
