@@ -157,6 +157,10 @@ class Lane:
             assert time.monotonic() < deadline, "it never happened"
             time.sleep(0.001)
 
+    def coroutine(self, main):
+        """Run the coroutine *main* to its end."""
+        return asyncio.run(main)
+
     # -- work ----------------------------------------------------------------------------
 
     @property
@@ -285,7 +289,11 @@ class RunningLoopLane(AsyncioLane):
         async def make():
             return WorkerPool(workers, on="asyncio", **options)
 
-        return asyncio.run_coroutine_threadsafe(make(), self._loop).result(WAIT)
+        return self.coroutine(make())
+
+    def coroutine(self, main):
+        """Run it on the loop that the pool uses."""
+        return asyncio.run_coroutine_threadsafe(main, self._loop).result(WAIT)
 
     def end(self):
         """Let the loop end first."""

@@ -103,7 +103,7 @@ def test_a_call_can_be_awaited(lane):
             calls = [pool.submit(jobs.double, n) for n in range(5)]
             return await asyncio.gather(*calls)
 
-        assert asyncio.run(main()) == [0, 2, 4, 6, 8]
+        assert lane.coroutine(main()) == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("lane", REAL, indirect=True)
@@ -246,7 +246,7 @@ def test_imap_in_a_coroutine(lane):
         async def main():
             return [r async for r in pool.imap(jobs.double, range(30), order="input")]
 
-        assert asyncio.run(main()) == list(range(0, 60, 2))
+        assert lane.coroutine(main()) == list(range(0, 60, 2))
 
 
 @pytest.mark.parametrize("lane", VIRTUAL, indirect=True)

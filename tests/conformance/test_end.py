@@ -1,6 +1,5 @@
 """How a pool ends: close, terminate, the with block, the end of the program."""
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import reactivex as rx
 from reactivex import operators as ro
 from reactivex.subject import Subject
 
-from rxpool import Failure, PoolClosed, Success, TaskCancelled
+from rxpool import Failure, PoolClosed, Success, TaskCancelled, WorkerPool
 from rxpool import operators as ops
 from tests import jobs
 from tests.conformance.lanes import REAL, VIRTUAL, WAIT, balanced, counts
@@ -186,12 +185,10 @@ def test_a_chain_is_drained_from_the_top(lane):
 
 def test_async_with(lane):
     """A pool is an async context manager too."""
-    if lane.name == "running-loop":
-        pytest.skip("the pool belongs to another loop")
     got = []
 
     async def main():
-        pool = lane.make(2)
+        pool = WorkerPool(2, on=lane.on)
         subject = Subject()
         async with pool:
             subject.pipe(pool.map(jobs.double, order="input")).subscribe(got.append)
@@ -199,7 +196,7 @@ def test_async_with(lane):
                 subject.on_next(n)
         return pool
 
-    pool = asyncio.run(main())
+    pool = lane.coroutine(main())
     lane.until(lambda: not pool.report().flows)
     assert got == [0, 2, 4, 6, 8]
     balanced(pool)
