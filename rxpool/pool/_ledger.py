@@ -183,6 +183,7 @@ class Ledger(Entries):
             if task not in flow.tasks:
                 continue
             flow.tasks.remove(task)
+            task.ending = False  # limits hold for it again
             if task.running:
                 flow.running -= 1
                 task.running = False

@@ -687,3 +687,17 @@ def test_a_task_that_its_worker_settles_at_the_same_moment():
     flow.tasks = Seen()
     assert ledger.settle(task, None, ValueError("late"), 1.0) is False
     assert (flow.failed, task.settled) == (0, False)
+
+
+def test_limits_hold_again_for_a_task_that_went_back():
+    """A task that was to be ended, and was given back instead, has a deadline as before."""
+    ledger, flow = flow_of(1, deadline=5.0)
+    (first, second), _ = fed(ledger, flow, 2)
+    assert ledger.allot(first, 1) == [second]
+    second.ending = True
+    ledger.give_back([second])
+    assert ledger.settle(first, None, None, 1.0)
+    ledger.release(first)
+    assert ledger.fill() == [second]
+    assert flow.next_due(2.0) == 5.0
+    assert [task for task, _ in flow.overdue(5.0)] == [second]
