@@ -14,7 +14,7 @@ from rxpool.backends.processes._logs import levels
 from rxpool.backends.processes._memory import Block
 from rxpool.backends.processes._messages import Settings
 from rxpool.backends.processes._resident import check_that_known
-from rxpool.backends.processes._starting import start_worker
+from rxpool.backends.processes._starting import ended, start_worker
 from rxpool.errors import PoisonItem, WorkerCrashed, WorkerStartError
 from rxpool.timing import Clock, TimerScheduler
 
@@ -184,8 +184,8 @@ class Crew:
         try:
             error = link.await_ready()
         except (EOFError, OSError):
-            process.join(PARTING)
-            error = WorkerStartError(f"the process ended ({_ending(process.exitcode)})")
+            code = process.exitcode if ended(process, PARTING) else None
+            error = WorkerStartError(f"the process ended ({_ending(code)})")
         if error is not None:
             self._bury(worker, link)
             return error
@@ -248,10 +248,9 @@ class Crew:
         process = worker.process
         assert process is not None
         link.close()
-        process.join(PARTING)
-        if process.exitcode is None:
+        if not ended(process, PARTING):
             process.kill()
-            process.join()
+            ended(process, PARTING)
         exitcode = process.exitcode
         with self._lock:
             worker.process = None

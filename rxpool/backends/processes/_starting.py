@@ -3,10 +3,11 @@
 import multiprocessing
 import signal
 import sys
+import threading
 from collections.abc import Generator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
@@ -15,7 +16,11 @@ from rxpool.backends.processes._memory import Block
 from rxpool.backends.processes._messages import Settings
 from rxpool.backends.processes._worker import main
 
-__all__ = ("start_worker",)
+__all__ = ("ended", "start_worker")
+
+#: Whoever starts a process asks for the exit codes of all others too, and of two who ask for
+#: the same one at once only one is told.
+_polling: Final = threading.Lock()
 
 _PRELOAD: Final = "rxpool.backends.processes._preloaded"
 
@@ -38,7 +43,7 @@ def start_worker(settings: Settings, block: Block) -> tuple[BaseProcess, Connect
     ours, theirs = context.Pipe()
     process = context.Process(target=main, args=(theirs, block, settings), name=settings.name)
     try:
-        with _no_interrupts():
+        with _polling, _no_interrupts():
             process.start()
     except BaseException:
         ours.close()
@@ -46,6 +51,15 @@ def start_worker(settings: Settings, block: Block) -> tuple[BaseProcess, Connect
     finally:
         theirs.close()
     return process, ours
+
+
+def ended(process: BaseProcess, seconds: float) -> bool:
+    """Wait until *process* has ended; then its exit code is known."""
+    if not wait([process.sentinel], seconds):
+        return False
+    with _polling:
+        process.join(seconds)
+        return process.exitcode is not None
 
 
 @contextmanager
