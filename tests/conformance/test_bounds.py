@@ -27,12 +27,13 @@ def test_so_many_run_at_once_and_never_more(lane, workers, concurrency):
     with lane.pool(workers) as pool:
         stream = rx.of(*ITEMS).pipe(pool.map(lane.hold, concurrency=concurrency))
         sink = lane.subscribe(stream)
-        for done in range(0, 12, expected):
+        for begun in range(expected, 13, expected):
             # Which ones is not said: short items go to processes several at a time.
-            lane.until(lambda: len(lane.running) == expected)
+            lane.until(lambda begun=begun: len(lane.started) == begun)
             lane.until(lambda: in_work(pool) == expected)  # when results are counted
-            assert len(lane.started) == done + expected
-            lane.open(*lane.running)
+            running = lane.running
+            assert len(running) == expected
+            lane.open(*running)
         assert sorted(sink.result()) == sorted(ITEMS)
     assert lane.most == expected
 
