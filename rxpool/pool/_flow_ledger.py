@@ -231,10 +231,8 @@ class FlowLedger:
 
     def inside(self) -> int:
         """What counts against `max_pending`."""
-        waiting = len(self.waiting)
-        if self.order is not None:
-            return waiting
-        return waiting + self.allotted + len(self.done) + self.held
+        waiting = len(self.waiting) + self.allotted
+        return waiting + len(self.done) + self.held if self.order is None else waiting
 
     def may_start_at_once(self, task: Task | None = None) -> bool:
         """Whether a slot is free for an item that comes now."""
