@@ -201,7 +201,10 @@ class _Inbox:
         with self._changed:
             while not self._over and len(self._items) >= self._max_pending:
                 if not can_wait() or get_ident() == self.consumer:
-                    self._end = self._end or (WouldBlock(self._why()),)
+                    # Flows look for room before each item: one too many is of two that
+                    # looked at once.
+                    if len(self._items) >= self._max_pending + len(self.sources):
+                        self._end = self._end or (WouldBlock(self._why()),)
                     break
                 self._subscribed = True
                 self._changed.notify_all()

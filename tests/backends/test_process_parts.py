@@ -383,7 +383,7 @@ class Pair:
         self.block = Block()
         self.ours, self.theirs = multiprocessing.Pipe()
         self.crew, self.wire = Crew(), Wire(breaks_after)
-        self.link = Link(self.crew, self.ours, self.block, lambda: 0.0)
+        self.link = Link(self.crew, self.ours, self.block)
         self.link._note = Note(jobs.same)
         self.worker = _worker._Worker(self.wire, self.block, Settings("test"))
         flow = SimpleNamespace(note=None)
@@ -729,6 +729,42 @@ def test_a_worker_that_is_quicker_than_who_gave_it_its_item(pair):
 
     two.link._post = post_and_wait
     assert two.link.give(task) == ([task], [])
+
+
+def test_nobody_writes_to_a_connection_while_it_is_closed(pair):
+    """Its number may be that of another worker's connection by then.
+
+    Catches sending, or closing, without the lock.
+    """
+    two = pair(())
+    writes, may_write, wrong = threading.Event(), threading.Event(), []
+
+    class Slow:
+        """A connection that takes its time over a message."""
+
+        closed = False
+
+        def send_bytes(self, data):
+            writes.set()
+            assert may_write.wait(10)
+            if self.closed:
+                wrong.append(data)
+
+        def close(self):
+            self.closed = True
+
+    two.link._conn = slow = Slow()
+    sender = threading.Thread(target=two.link.farewell)
+    closer = threading.Thread(target=two.link.close)
+    sender.start()
+    assert writes.wait(10)
+    closer.start()
+    closer.join(0.05)  # time to do it wrong; to do it right needs none
+    may_write.set()
+    sender.join()
+    closer.join()
+    assert slow.closed
+    assert not wrong
 
 
 def test_the_journal_is_empty_after_it_was_sent(pair):

@@ -109,6 +109,29 @@ def test_several_flows_at_once(collect):
     assert sorted(found) == sorted([2 * n for n in range(100)] * 3)
 
 
+def test_two_that_see_room_for_one_at_once():
+    """The thread that iterates delivers one of them; it cannot wait, and need not."""
+    other, once = Subject(), iter([None])
+
+    def meddle(_):
+        """Between the look for room and the delivery another item comes."""
+        if threading.current_thread() is threading.main_thread():
+            for _ in once:
+                producer = threading.Thread(target=other.on_next, args=("other",))
+                producer.start()
+                producer.join()
+
+    with WorkerPool(1) as pool:
+        flow = pool.pull(range(20)).pipe(pool.map(double), ro.do_action(meddle))
+        items = iterate(rx.concat(flow, rx.of("end")), max_pending=1)
+        side = other.subscribe(items._inbox.on_next)
+        assert sorted(list(items), key=str) == sorted(
+            [*(2 * n for n in range(20)), "end", "other"], key=str
+        )
+        side.dispose()
+    assert not list(once)
+
+
 def test_an_error_comes_behind_what_was_accepted(collect):
     """It is raised once; then the iteration has ended."""
     items = None

@@ -180,12 +180,15 @@ class Crew:
             return reason
         block.close()
         worker.process = process
-        link = Link(self._runner, conn, block, self.clock.now)
+        link = Link(self._runner, conn, block)
         try:
             error = link.await_ready()
         except (EOFError, OSError):
             code = process.exitcode if ended(process, PARTING) else None
             error = WorkerStartError(f"the process ended ({_ending(code)})")
+        except Exception as reason:  # it talks nonsense
+            process.kill()
+            error = reason
         if error is not None:
             self._bury(worker, link)
             return error

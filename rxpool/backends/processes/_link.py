@@ -55,16 +55,16 @@ class Link(Tracked):
     idle worker a task.
     """
 
-    def __init__(
-        self, runner: Runner, conn: Connection, block: Block, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, runner: Runner, conn: Connection, block: Block) -> None:
         super().__init__(block)
         self.dead = False  # nothing can be sent any more
         self.leaving = False  # the worker is about to end by itself
         self.verdict: tuple[Any, BaseException] | None = None
         self._runner = runner
         self._conn = conn
-        self._now = now
+        # Nobody writes to a connection that is being closed: its number may be that of
+        # another one by then.
+        self._sending = threading.Lock()
         self._block = block
         self._note: Note | None = None
         self._functions: OrderedDict[int, None] = OrderedDict()
@@ -138,8 +138,11 @@ class Link(Tracked):
 
     def _post(self, first: int, body: bytes) -> None:
         # If it has died, whoever serves the link finds the tasks in `out`.
-        with suppress(OSError, ValueError):
-            self._conn.send_bytes(struct.pack("<Q", first) + body)
+        self._send(struct.pack("<Q", first) + body)
+
+    def _send(self, message: bytes) -> None:
+        with self._sending, suppress(OSError, ValueError):  # it has ended
+            self._conn.send_bytes(message)
 
     def await_ready(self) -> BaseException | None:
         """Wait until the worker has started; the error of its initializer, if that raised."""
@@ -158,13 +161,13 @@ class Link(Tracked):
 
     def close(self) -> None:
         """Nothing comes any more."""
-        self._conn.close()
+        with self._sending:
+            self._conn.close()
 
     def farewell(self) -> None:
         """Tell an idle worker to end."""
         self.leaving = True
-        with suppress(OSError, ValueError):  # it has ended
-            self._conn.send_bytes(EXIT)
+        self._send(EXIT)
 
     # -- from the worker ----------------------------------------------------------------
 
