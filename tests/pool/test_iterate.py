@@ -125,7 +125,7 @@ def test_two_that_see_room_for_one_at_once():
         flow = pool.pull(range(20)).pipe(pool.map(double), ro.do_action(meddle))
         items = iterate(rx.concat(flow, rx.of("end")), max_pending=1)
         side = other.subscribe(items._inbox.on_next)
-        assert sorted(list(items), key=str) == sorted(
+        assert sorted(items, key=str) == sorted(
             [*(2 * n for n in range(20)), "end", "other"], key=str
         )
         side.dispose()
