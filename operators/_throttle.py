@@ -14,7 +14,7 @@ from rxpool._core.operator import operator
 from rxpool._core.stage import FULL, Note
 from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.events import Monitor
-from rxpool.operators._meters import TIE, Meter, SlidingLog, TokenBucket
+from rxpool._core.meters import TIE, Meter, SlidingLog, TokenBucket
 
 __all__ = (
     "ThrottleState",

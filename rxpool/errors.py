@@ -4,6 +4,7 @@ import pickle
 
 __all__ = (
     "BatchSizeError",
+    "CircuitOpen",
     "DeadlineExceeded",
     "InvalidArgument",
     "InvalidArgumentType",
@@ -60,6 +61,14 @@ class TaskCancelled(RxPoolError):
 
 class PoolClosed(RxPoolError):
     """Work was given to a pool that is closed."""
+
+
+class CircuitOpen(RxPoolError):
+    """A circuit breaker refused the call."""
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after  #: seconds until it may let a call through, if known
 
 
 class TaskTimeout(RxPoolError, TimeoutError):

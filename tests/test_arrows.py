@@ -14,9 +14,10 @@ LAYERS = [
     {"_log", "_checks", "outcomes"},
     {"timing"},
     {"_core"},
-    {"backends", "policies", "metrics"},
+    {"backends", "policies", "metrics", "records"},
     {"operators"},
     {"pool"},
+    {"faces"},
     {"testing"},
     {"rxpool"},  # the package's own __init__
 ]

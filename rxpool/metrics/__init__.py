@@ -1,0 +1,3 @@
+"""What is measured, and where it goes."""
+
+__all__: tuple[str, ...] = ()

@@ -1,0 +1,3 @@
+"""How work is retried, paced, guarded and replaced."""
+
+__all__: tuple[str, ...] = ()
