@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import multiprocessing
+import signal
 import sys
 import threading
 import time
@@ -9,6 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from rxpool.timing import TimerScheduler
+
+# A run in the background of a shell ignores Ctrl-C, and so would programs that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SETTLE = 5.0  #: seconds a test's threads and timers are given to end
 
