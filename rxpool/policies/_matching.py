@@ -1,0 +1,46 @@
+"""Which exceptions are meant: a type, a tuple of types, or a predicate."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias, cast
+
+from rxpool.errors import InvalidArgumentType
+
+__all__ = ("Errors", "chosen", "matches", "names")
+
+Errors: TypeAlias = (
+    type[BaseException] | tuple[type[BaseException], ...] | Callable[[BaseException], object]
+)
+
+
+def chosen(name: str, value: Any) -> None:
+    """Refuse what is neither an exception type, a tuple of them, nor callable."""
+    types: tuple[object, ...]
+    if isinstance(value, tuple):
+        types = cast("tuple[object, ...]", value)
+    elif isinstance(value, type):
+        types = (cast("type[object]", value),)
+    elif callable(value):
+        return
+    else:
+        types = (value,)
+    for one in types:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise InvalidArgumentType(
+                f"{name} must be an exception type, a tuple of them or a predicate, "
+                f"got {value!r}"
+            )
+
+
+def matches(errors: Errors, error: BaseException) -> bool:
+    """Whether *error* is one of *errors*; what a predicate raises comes out."""
+    if isinstance(errors, (type, tuple)):
+        return isinstance(error, errors)
+    return bool(errors(error))
+
+
+def names(errors: Errors, kind: type[BaseException]) -> bool:
+    """Whether *errors* speaks of *kind* itself, not only of a base class of it."""
+    if isinstance(errors, tuple):
+        types: tuple[type[BaseException], ...] = errors
+        return any(issubclass(one, kind) for one in types)
+    return not isinstance(errors, type) or issubclass(errors, kind)

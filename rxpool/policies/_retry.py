@@ -1,0 +1,160 @@
+"""`Retry`: whether a failed attempt is made again, and after which wait."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
+from numbers import Real
+from typing import Any, Literal, TypeAlias
+
+from rxpool import _checks as checks
+from rxpool.errors import (
+    CircuitOpen,
+    DeadlineExceeded,
+    InvalidArgument,
+    InvalidArgumentType,
+    ItemDropped,
+    NotPicklable,
+    PoisonItem,
+    PoolClosed,
+    TaskCancelled,
+)
+from rxpool.policies import _tenacity
+from rxpool.policies._budget import RetryBudget
+from rxpool.policies._matching import Errors, chosen, matches, names
+
+__all__ = ("Backoff", "Retry")
+
+#: ``"exponential"``, ``"linear"``, ``"constant"``, or seconds as a function of the attempts
+Backoff: TypeAlias = (
+    Literal["exponential", "linear", "constant"] | Callable[[int], checks.Seconds]
+)
+
+_FINAL = (TaskCancelled, ItemDropped, PoisonItem, DeadlineExceeded, PoolClosed, NotPicklable)
+_LONGEST = 1e9  #: seconds; no wait is longer, so that every scheduler can count it
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Makes a failed attempt again, after a wait in which the item holds no worker.
+
+    An error with a number of 0 or more as its `retry_after` attribute sets the wait in
+    seconds, exactly, also above `max_delay`.  Whatever `on` says, an item is not tried again
+    after `TaskCancelled`, `ItemDropped`, `PoisonItem`, `DeadlineExceeded`, `PoolClosed` and
+    `NotPicklable`; after `CircuitOpen` only if `on` names that very type or is a predicate
+    that says so.  There is no wait after the last attempt: the last error is the item's.
+
+    What `on` or `backoff` raise is the item's failure.
+
+    Args:
+        max_attempts: The most attempts, the first one included; 1 or more.  Or a
+            ``stop_*`` object of tenacity.
+        delay: The wait before the second attempt, in seconds or as a timedelta.
+        backoff: How the wait grows: ``"exponential"`` doubles it each time, ``"linear"``
+            adds `delay` each time, ``"constant"`` keeps it.  Or a function of the attempts
+            already made (1, 2, …) that returns seconds, or a ``wait_*`` object of tenacity;
+            `delay` has no effect with these.
+        max_delay: No wait that is computed is longer; None leaves it at 1e9 seconds.
+        jitter: From 0 to 1: waits are drawn evenly from ``[(1 - jitter) * wait, wait]``, so
+            that what failed together is not tried again together.  0 is exact.
+        on: The errors after which the item is tried again: an exception type, a tuple of
+            them, or a predicate.
+        budget: The most retries per first attempt over a sliding minute (`RetryBudget`),
+            0 or more; None sets no such bound.
+
+    Raises:
+        InvalidArgument: If an argument is out of range.
+
+    Attempts are counted as in resilience4j, and `retry_after` is that of stamina's hooks.
+    A tenacity object sees `attempt_number`, `outcome`, `seconds_since_start` (from the
+    acceptance of the item) and `upcoming_sleep`; one that is random draws from `random`.
+    """
+
+    max_attempts: int | Any = 3
+    delay: checks.Seconds = 0.1
+    backoff: Backoff | Any = "exponential"
+    max_delay: checks.Seconds | None = None
+    jitter: float = 0.5
+    on: Errors = Exception
+    budget: float | None = None
+
+    def __post_init__(self) -> None:
+        if not _tenacity.stops(self.max_attempts):
+            checks.count("max_attempts", self.max_attempts, least=1)
+        if not callable(self.backoff):
+            if not isinstance(self.backoff, str):
+                raise InvalidArgumentType(
+                    f"backoff must be a str or callable, got {self.backoff!r}"
+                )
+            checks.one_of("backoff", self.backoff, ("exponential", "linear", "constant"))
+        # The class is frozen: durations are kept as seconds.
+        object.__setattr__(self, "delay", checks.duration("delay", self.delay))
+        if self.max_delay is not None:
+            longest = checks.duration("max_delay", self.max_delay)
+            object.__setattr__(self, "max_delay", longest)
+        if checks.number("jitter", self.jitter) > 1:
+            raise InvalidArgument(f"jitter must be 1 or less, got {self.jitter!r}")
+        chosen("on", self.on)
+        if self.budget is not None:
+            checks.number("budget", self.budget)
+
+    def wait_before_next(
+        self, attempts: int, error: BaseException, elapsed: float, random: float
+    ) -> float | None:
+        """Seconds until the next attempt, or None to give up.
+
+        Args:
+            attempts: How many were made, 1 or more.
+            error: What the last one failed with.
+            elapsed: Seconds since the item was accepted.
+            random: Evenly drawn from ``[0, 1)``.
+        """
+        most = self.max_attempts
+        if isinstance(most, int) and attempts >= most:
+            return None
+        if isinstance(error, _FINAL):
+            return None
+        if isinstance(error, CircuitOpen) and not names(self.on, CircuitOpen):
+            return None
+        if not matches(self.on, error):
+            return None
+        wait = _asked_for(error)
+        if wait is None:
+            wait = self._computed(attempts, error, elapsed) * (1 - self.jitter * random)
+        if not isinstance(most, int):
+            state = _tenacity.call_state(attempts, error, elapsed, wait)
+            if most(state):
+                return None
+        return wait
+
+    def open_budget(self) -> RetryBudget | None:
+        """A new account of `budget`, if there is one."""
+        return None if self.budget is None else RetryBudget(self.budget)
+
+    def _computed(self, attempts: int, error: BaseException, elapsed: float) -> float:
+        delay: Any = self.delay
+        if self.backoff == "exponential":
+            # A double holds 2 ** 1023, times a delay it may still be infinite: min cuts that.
+            wait = delay * 2.0 ** min(attempts - 1, 1023)
+        elif self.backoff == "linear":
+            wait = delay * min(attempts, _LONGEST / delay) if delay else 0.0
+        elif self.backoff == "constant":
+            wait = delay
+        elif _tenacity.waits(self.backoff):
+            state = _tenacity.call_state(attempts, error, elapsed)
+            wait = checks.duration("backoff", self.backoff(state))
+        else:
+            wait = checks.duration("backoff", self.backoff(attempts))
+        longest: Any = _LONGEST if self.max_delay is None else self.max_delay
+        return float(min(wait, longest, _LONGEST))
+
+
+def _asked_for(error: BaseException) -> float | None:
+    """The seconds that *error* itself asks to wait."""
+    asked = getattr(error, "retry_after", None)
+    if isinstance(asked, bool) or not isinstance(asked, Real):
+        return None
+    try:
+        wait = float(asked)
+    except OverflowError:
+        return None
+    return min(wait, _LONGEST) if isfinite(wait) and wait >= 0 else None
