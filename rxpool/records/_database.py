@@ -1,0 +1,161 @@
+"""`Database`: an SQLite file of ours, shared by threads and processes."""
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rxpool.errors import InvalidArgument, RxPoolError
+from rxpool.records._kept import shown
+
+__all__ = ("MAGIC", "Database", "connect_to_read")
+
+MAGIC: Final = b"SQLite format 3\0"  #: what an SQLite file begins with
+_BUSY: Final = 30.0  #: seconds to wait for another process that writes
+
+
+class Database:
+    """One connection under a lock, to a file that says what it holds.
+
+    Its log is written ahead (WAL) and not forced onto the disk at each transaction
+    (``synchronous=NORMAL``): what was committed survives that the process is killed, and a
+    power failure may cost the last transactions, but never the file.
+    """
+
+    def __init__(self, path: str, kind: str, version: int, schema: Sequence[str]) -> None:
+        self.path = path
+        self.kind = kind
+        # A leaf lock: values are pickled before it is taken.
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        with open(path, "ab"):  # makes it, or says in Python's words why that cannot be
+            pass
+        _refuse_others(path, kind)
+        connection = _connect(path)
+        try:
+            self._prepare(connection, version, schema)
+        except BaseException:
+            connection.close()
+            raise
+        self._connection = connection
+
+    def _prepare(
+        self, connection: sqlite3.Connection, version: int, schema: Sequence[str]
+    ) -> None:
+        if check(connection, self.path, self.kind, version):
+            _retry_busy(lambda: connection.execute("PRAGMA synchronous = NORMAL"))
+            return
+        _retry_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            if not check(connection, self.path, self.kind, version):
+                connection.execute("CREATE TABLE rxpool (kind TEXT, version INTEGER)")
+                connection.execute("INSERT INTO rxpool VALUES (?, ?)", (self.kind, version))
+                for statement in schema:
+                    connection.execute(statement)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Run a statement; what it changes is committed when this returns."""
+        with self._lock:
+            return self._opened().execute(sql, parameters).fetchall()
+
+    def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
+        """The same; answers how many rows it changed."""
+        with self._lock:
+            return self._opened().execute(sql, parameters).rowcount
+
+    def change_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
+        """Run a statement for each of many parameters, as one transaction."""
+        with self._lock:
+            connection = self._opened()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany(sql, parameters)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise RxPoolError(f"the {self.kind} {self.path} is closed")
+        return self._connection
+
+    def close(self) -> None:
+        """Close it; again is allowed."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+
+def connect_to_read(path: str, kind: str, version: int) -> sqlite3.Connection:
+    """A connection that changes nothing, for one thread at a time."""
+    _refuse_others(path, kind)
+    connection = _connect(path)
+    try:
+        if not check(connection, path, kind, version):
+            raise InvalidArgument(f"{path} holds no {kind}: it is an empty database")
+        connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def check(connection: sqlite3.Connection, path: str, kind: str, version: int) -> bool:
+    """Whether the file is ours; False if it is empty.
+
+    Raises:
+        InvalidArgument: If it holds something else, or is of another version.
+    """
+    try:
+        names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not names:
+            return False
+        if "rxpool" not in names:
+            raise InvalidArgument(f"{path} holds no {kind}, but tables of other programs")
+        rows = connection.execute("SELECT kind, version FROM rxpool").fetchall()
+    except sqlite3.OperationalError:
+        raise  # locked, or unreadable: that says nothing about what it is
+    except sqlite3.DatabaseError as error:
+        raise InvalidArgument(f"{path} holds no {kind}: {error}") from error
+    if rows != [(kind, version)]:
+        raise InvalidArgument(
+            f"{path} must hold a {kind} of version {version}, got {shown(rows)}"
+        )
+    return True
+
+
+def _refuse_others(path: str, kind: str) -> None:
+    with open(path, "rb") as file:
+        head = file.read(len(MAGIC))
+    if head and head != MAGIC:
+        raise InvalidArgument(f"{path} holds no {kind}: it begins with {head!r}")
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    # Each statement is a transaction unless one is begun; threads take turns by the lock.
+    return sqlite3.connect(
+        os.fspath(path), timeout=_BUSY, isolation_level=None, check_same_thread=False
+    )
+
+
+def _retry_busy(step: Any) -> None:
+    """Do what SQLite does not wait for by itself when another process is in the way."""
+    until = time.monotonic() + _BUSY
+    while True:
+        try:
+            step()
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
