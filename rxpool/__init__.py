@@ -3,6 +3,7 @@
 from rxpool import operators
 from rxpool.errors import (
     BatchSizeError,
+    CircuitOpen,
     DeadlineExceeded,
     InvalidArgument,
     ItemDropped,
@@ -20,18 +21,23 @@ from rxpool.errors import (
 )
 from rxpool.events import MetricEvent
 from rxpool.outcomes import Failure, Outcome, Success
+from rxpool.policies import AdaptiveConcurrency, CircuitBreaker, Limit, Retry
 from rxpool.pool import Items, PoolReport, WorkerPool, iterate
 from rxpool.tasks import CurrentTask, Progress, current_task
 from rxpool.timing import TimerScheduler
 
 __all__ = (
+    "AdaptiveConcurrency",
     "BatchSizeError",
+    "CircuitBreaker",
+    "CircuitOpen",
     "CurrentTask",
     "DeadlineExceeded",
     "Failure",
     "InvalidArgument",
     "ItemDropped",
     "Items",
+    "Limit",
     "MetricEvent",
     "NotPicklable",
     "Outcome",
@@ -41,6 +47,7 @@ __all__ = (
     "PoolReport",
     "Progress",
     "RemoteError",
+    "Retry",
     "RxPoolError",
     "Success",
     "TaskCancelled",

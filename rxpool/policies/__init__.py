@@ -1,3 +1,18 @@
 """How work is retried, paced, guarded and replaced."""
 
-__all__: tuple[str, ...] = ()
+from rxpool.policies._breaker import BreakerEvent, CircuitBreaker
+from rxpool.policies._breaker_state import BreakerMetrics
+from rxpool.policies._budget import RetryBudget
+from rxpool.policies._limit import AdaptiveConcurrency, Limit, Ticket
+from rxpool.policies._retry import Retry
+
+__all__ = (
+    "AdaptiveConcurrency",
+    "BreakerEvent",
+    "BreakerMetrics",
+    "CircuitBreaker",
+    "Limit",
+    "Retry",
+    "RetryBudget",
+    "Ticket",
+)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from rxpool._core.broadcast import Broadcast
@@ -106,6 +107,18 @@ class Books:
 
     # -- chores -------------------------------------------------------------------------
 
+    def judge(self, task: Task, permit: int | None) -> None:
+        """A parked task failed: find out what becomes of it."""
+        raise NotImplementedError
+
+    def _collect(self) -> None:
+        """What the ledger cannot do itself."""
+        ledger = self.ledger
+        failing, ledger.failing = ledger.failing, []
+        self._errands.extend(dict.fromkeys(ledger.later))
+        ledger.later.clear()
+        self._errands.extend(partial(self.judge, task, permit) for task, permit in failing)
+
     def errand(self, call: Callable[[], object]) -> None:
         """Call *call* once the lock is released.  The lock is held."""
         self._errands.append(call)
@@ -117,6 +130,8 @@ class Books:
         if self._parked:
             for flow in [flow for flow in self._parked if flow.has_drained()]:
                 self._parked_to_errands(flow)
+        if ledger.failing or ledger.later:
+            self._collect()
         if not started and not self._errands:
             return None
         errands, self._errands = self._errands, []

@@ -4,35 +4,41 @@ No clock, no thread, no Rx and no user code; see `_ledger`.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rxpool.errors import DeadlineExceeded, ItemDropped, TaskCancelled
 from rxpool.pool._flow_ledger import FlowLedger
 from rxpool.pool._task import Part, Task, Withdrawn
 
-__all__ = ("Entries",)
+__all__ = ("Entries", "halves")
 
 
-def _halves(task: Task) -> list[Task]:
+def halves(task: Task) -> list[Task]:
     """Two tasks for the two halves of a batch."""
     middle = len(task.item) // 2
     halves = task.item[:middle], task.item[middle:]
     parts = [Task(task.flow, half, task.accepted) for half in halves]
     for part in parts:
         part.context = None if task.context is None else task.context.copy()
+        if task.flow.gate is not None:
+            task.flow.gate.inherit(task, part)
     return parts
 
 
 class Entries:
     """Slots, and what becomes of the tasks in them and of those that wait."""
 
-    __slots__ = ("free", "ring", "slots")
+    __slots__ = ("failing", "free", "later", "resolved", "ring", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
         self.free = slots  #: below 0 while more runs than a reduced number of slots
         self.ring: deque[FlowLedger] = deque()  # flows that may have something to start
+        #: parked tasks that failed, with their permits: what becomes of them is to be found out
+        self.failing: list[tuple[Task, int | None]] = []
+        self.resolved: list[FlowLedger] = []  # something came out of these by the way
+        self.later: list[Callable[[], object]] = []  # to be called once nothing is locked
 
     def enlist(self, flow: FlowLedger) -> None:
         """Remember that *flow* may have something to start."""
@@ -60,11 +66,20 @@ class Entries:
             flow.tasks.remove(task)
         except KeyError:
             return False
+        if error is not None and flow.policies is not None and not isinstance(error, Withdrawn):
+            if task.running is False:
+                task.attempts += 1
+            task.took = max(0.0, now - getattr(task, "started", now))
+            self._stop(flow, task)
+            self._suspend(flow, task, error)
+            return True
         if error is not None and self._can_be_halved(task, error):
-            self._replace(task, _halves(task))
+            self._replace(task, halves(task))
             return True
         if task.running is False:
             task.attempts += 1  # it ran behind another in the same lot
+        if flow.gate is not None and error is None:
+            flow.gate.succeeded(task, now)
         self._leave(flow, task)
         task.settled = True
         task.took = max(0.0, now - getattr(task, "started", now))
@@ -120,10 +135,19 @@ class Entries:
     def fail_waiting(self, task: Task, error: BaseException) -> bool:
         """A task that waits has failed; False if it does not wait any more."""
         flow = task.flow
-        if task.settled or task not in flow.waiting:
+        if task.settled or not (task in flow.waiting or task in flow.parked):
             return False
-        flow.waiting.remove(task)
-        self._fail(flow, task, error)
+        if task in flow.parked:
+            self._unpark(flow, task)
+            self._release_key(flow, task)
+        else:
+            flow.waiting.remove(task)
+        self._let_go(flow, task)
+        if flow.policies is not None:
+            task.unclaimed = True
+            self._suspend(flow, task, error)
+        else:
+            self._fail(flow, task, error)
         return True
 
     def refuse(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
@@ -139,6 +163,10 @@ class Entries:
     def cancel_waiting(self, flow: FlowLedger, reason: str, keep: bool) -> None:
         """Cancel what waits; *keep* the outcomes to be fetched, else only count them."""
         while (task := flow.pop_oldest()) is not None:
+            self._cancel(flow, task, reason, keep)
+        for task in list(flow.parked):
+            self._unpark(flow, task)
+            self._release_key(flow, task)
             self._cancel(flow, task, reason, keep)
 
     def cancel_running(
@@ -175,9 +203,12 @@ class Entries:
 
     def _replace(self, task: Task, parts: Sequence[Task]) -> None:
         """A task that ran is given up for others, which are to start next, in its place."""
-        flow = task.flow
-        self._stop(flow, task)
+        self._stop(task.flow, task)
         task.settled = True
+        self._exchange(task, parts)
+
+    def _exchange(self, task: Task, parts: Sequence[Task]) -> None:
+        flow = task.flow
         flow.accepted += len(parts) - 1
         if flow.sorted is not None:
             flow.sorted.split(task, parts)
@@ -208,8 +239,36 @@ class Entries:
     def _leave(self, flow: FlowLedger, task: Task) -> None:
         """A task that was removed from `tasks` does not run any more."""
         self._stop(flow, task)
-        if flow.sorted is not None:
+        self._release_key(flow, task)
+
+    def _release_key(self, flow: FlowLedger, task: Task) -> None:
+        if flow.sorted is not None and not hasattr(task, "unclaimed"):
             flow.sorted.release(task)
+
+    def _suspend(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
+        """A task has failed: out of the lock it is found out whether that is its end."""
+        task.settled = True
+        task.error = error
+        flow.parked[task] = None
+        permit, task.permit = getattr(task, "permit", None), None
+        self.failing.append((task, permit))
+        if flow.order is not None:
+            self._place(flow, task)
+        self.enlist(flow)
+
+    def _unpark(self, flow: FlowLedger, task: Task) -> None:
+        """A task waits for nothing special any more."""
+        alarm = flow.parked.pop(task)
+        if alarm is not None:
+            self.later.append(alarm.dispose)
+
+    def _let_go(self, flow: FlowLedger, task: Task) -> None:
+        """The gate need not think of a task any more."""
+        if flow.gate is not None:
+            flow.gate.cancelled(task)
+            if flow.holding is task:
+                flow.holding = None
+                self.enlist(flow)
 
     def _stop(self, flow: FlowLedger, task: Task) -> None:
         if task.running is False:
@@ -220,10 +279,11 @@ class Entries:
             flow.lent.discard(task)
 
     def _fail(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
-        """The end of a task that did not run."""
+        """The end of a task that does not run."""
         task.settled = True
         task.error = error
-        task.took = 0.0
+        if not hasattr(task, "took"):
+            task.took = 0.0
         flow.failed += 1
         if flow.order is None:
             flow.done.append(task)
@@ -234,7 +294,8 @@ class Entries:
     def _cancel(self, flow: FlowLedger, task: Task, reason: str, keep: bool) -> None:
         task.settled = task.cancelled = True
         task.error = TaskCancelled(reason)
-        if not task.attempts:
+        self._let_go(flow, task)
+        if not hasattr(task, "took"):
             task.took = 0.0
         flow.cancelled += 1
         if not keep:
@@ -247,6 +308,7 @@ class Entries:
 
     def _drop(self, flow: FlowLedger, task: Task) -> None:
         task.settled = True
+        self._let_go(flow, task)
         if flow.most is not None:
             task.error = ItemDropped("another item waited or ran")
         else:

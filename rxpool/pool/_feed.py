@@ -46,6 +46,7 @@ class Feed:
         self.fn: Any = options.fn
         self.ledger = ledger
         self.engine = self._engine = engine
+        engine.guard(ledger, options.policies)
         self._on_failure = options.on_failure
         self._rank = options.rank if options.sorts else None
         self._items: Iterator[Any] | None = iter(items)
@@ -58,6 +59,7 @@ class Feed:
         self._over = False
         self.sources: list[Node] = []
         plain = ledger.order is None and ledger.sorted is None and ledger.deadline is None
+        plain = plain and ledger.gate is None
         self.swift = self._swift if plain else None
         ledger.binding = self
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.
@@ -80,7 +82,7 @@ class Feed:
     def claim(self) -> Any:
         """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
         ledger = self.ledger
-        if ledger.ended and not (ledger.waiting or ledger.running):
+        if ledger.ended and not (ledger.waiting or ledger.running or ledger.parked):
             # What is left is up to the consumer; a closing pool need not wait for that.
             self._engine.errand(self._done)
         if self._gate is not None:
@@ -289,6 +291,9 @@ class Feed:
         if len(context):
             for task in tasks:
                 task.context = context.copy()
+        if ledger.gate is not None:
+            for task in tasks:
+                ledger.gate.prepare(task)
         refused: list[tuple[Task, BaseException]] = []
         if self._rank is not None:
             tasks = self._sort_out(tasks, refused)

@@ -33,6 +33,7 @@ class Flow(Outflow):
         name: str,
         inlet: Inlet | None,
     ) -> None:
+        engine.guard(ledger, options.policies)
         super().__init__(engine, ledger, observer, options.on_failure, outcomes, name, inlet)
         self.fn = options.fn
         self.sources: list[Node] = []
@@ -69,6 +70,8 @@ class Flow(Outflow):
             except Exception as error:
                 self._refuse(task, error)
                 return
+        if ledger.gate is not None:
+            ledger.gate.prepare(task)
         while True:
             entry = chores = None
             try:
@@ -77,7 +80,9 @@ class Flow(Outflow):
                     return
                 verdict = self._accept(ledger, task)
                 if verdict == WAITING and not (
-                    ledger.deadline is not None or (ledger.keeps_drops and ledger.done)
+                    ledger.deadline is not None
+                    or ledger.gate is not None
+                    or (ledger.keeps_drops and ledger.done)
                 ):
                     return
                 if verdict != FULL:

@@ -54,7 +54,9 @@ class FlowLedger:
         "dropped",
         "ended",
         "failed",
+        "gate",
         "held",
+        "holding",
         "keeps_drops",
         "ledger",
         "lent",
@@ -66,6 +68,8 @@ class FlowLedger:
         "note",
         "order",
         "overflow",
+        "parked",
+        "policies",
         "pulled",
         "reordered",
         "running",
@@ -130,6 +134,11 @@ class FlowLedger:
         self.reordered = 0  # in input order: done and not fetched
         self.held = 0  # fetched, but to be counted as if not
         self.cut_off: tuple[str, bool] | None = None  # cancelled: why, and outcomes kept?
+        self.gate: Any = None  # asked before each attempt
+        self.policies: Any = None  # asked what becomes of tasks that failed
+        #: tasks that wait for something else than a slot, and what sets off that wait's end
+        self.parked: dict[Task, Any] = {}
+        self.holding: Task | None = None  # waits, and all others behind it, for the gate
         self.listed = False
         self.ended = False
         self.binding: Any = None
@@ -156,7 +165,7 @@ class FlowLedger:
     def finished(self) -> bool:
         """The source ended, and everything that was accepted has been fetched."""
         return self.ended and not (
-            self.waiting or self.running or self.undelivered or self.allotted
+            self.waiting or self.running or self.undelivered or self.allotted or self.parked
         )
 
     def limit(self) -> int:
@@ -168,6 +177,8 @@ class FlowLedger:
 
     def may_run(self) -> bool:
         """Whether the flow's own bounds let one more task start."""
+        if self.holding is not None:
+            return False
         if self.order is None:
             return self.running < self.limit()
         if self.running >= self.limit():
@@ -211,7 +222,7 @@ class FlowLedger:
             if head.parts:
                 self.reordered -= 1
                 return Part(head.parts.popleft())
-            if head.settled:
+            if head.settled and not (self.parked and head in self.parked):
                 self.order.popleft()
                 self.reordered -= 1
                 self.ledger.enlist(self)  # another may start
@@ -222,7 +233,7 @@ class FlowLedger:
         """Whether as many tasks as ever may wait or run."""
         if self.most is None:
             return False
-        waiting = len(self.waiting)
+        waiting = len(self.waiting) + len(self.parked)
         return self.running + waiting >= self.most or waiting >= max(1, self.most - 1)
 
     def has_drained(self) -> bool:
@@ -231,7 +242,7 @@ class FlowLedger:
 
     def inside(self) -> int:
         """What counts against `max_pending`."""
-        waiting = len(self.waiting) + self.allotted
+        waiting = len(self.waiting) + self.allotted + len(self.parked)
         return waiting + len(self.done) + self.held if self.order is None else waiting
 
     def may_start_at_once(self, task: Task | None = None) -> bool:
@@ -262,7 +273,8 @@ class FlowLedger:
             if dues and min(dues)[0] <= now:
                 late.append((task, min(dues)[1]))
         if deadline is not None:
-            late += [(t, "deadline") for t in self.waiting if t.accepted + deadline <= now]
+            idle = [*self.waiting, *self.parked]
+            late += [(t, "deadline") for t in idle if t.accepted + deadline <= now]
         late.sort(key=lambda entry: entry[0].accepted)
         return late
 
@@ -274,8 +286,8 @@ class FlowLedger:
             dues += [getattr(task, "started", now) + self.timeout for task in busy]
         if self.deadline is not None:
             dues += [task.accepted + self.deadline for task in busy]
-            if self.waiting:
-                first = min(task.accepted for task in self.waiting)
+            if self.waiting or self.parked:
+                first = min(task.accepted for task in (*self.waiting, *self.parked))
                 dues.append(first + self.deadline)
                 if self.timeout is not None:  # it may start at any moment
                     dues.append(now + self.timeout)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from rxpool.errors import Overflow
-from rxpool.pool._entries import Entries
 from rxpool.pool._flow_ledger import FlowLedger
+from rxpool.pool._parking import Parking
 from rxpool.pool._task import Part, Task, Withdrawn
 
 __all__ = (
@@ -33,7 +33,7 @@ FULL: Final = 3  #: not taken: the producer must wait
 _MANY_DROPS: Final = 1024
 
 
-class Ledger(Entries):
+class Ledger(Parking):
     """The slots of a pool and the flows that share them, in turn."""
 
     __slots__ = ()
@@ -42,6 +42,10 @@ class Ledger(Entries):
         """Take a task, or not; a FULL one was not."""
         if self.free > 0 and flow.may_start_at_once(task) and not flow.crowded():
             flow.accepted += 1
+            if flow.gate is not None:  # which is asked when the task is next
+                flow.waiting.append(task)
+                self.enlist(flow)
+                return WAITING
             if flow.sorted is not None:
                 flow.sorted.admit(task)
             self._start(flow, task)
@@ -96,6 +100,8 @@ class Ledger(Entries):
             flow = ring[0]
             task = flow.pop_waiting() if flow.waiting and flow.may_run() else None
             if task is not None:
+                if flow.gate is not None and not self.admits(flow, task):
+                    continue
                 if len(ring) > 1:
                     ring.rotate(-1)
                 return self._start(flow, task)
@@ -123,11 +129,13 @@ class Ledger(Entries):
         if not flow.may_run() and not (nested and flow.concurrency is None):
             return None
         waiting = flow.pop_waiting()
-        return None if waiting is None else self._start(flow, waiting)
+        if waiting is None or (flow.gate is not None and not self.admits(flow, waiting)):
+            return None
+        return self._start(flow, waiting)
 
     def start_directly(self, flow: FlowLedger, task: Task, nested: bool) -> bool:
         """Start a task that found no room on the thread that brings it; see `take`."""
-        if flow.waiting:
+        if flow.waiting or flow.gate is not None:
             return False
         if not flow.may_run() and not (nested and flow.concurrency is None):
             return False
@@ -159,9 +167,9 @@ class Ledger(Entries):
         """
         flow = task.flow
         waiting = flow.waiting
-        if not (waiting and flow.divisible) or (self.ring and self.ring[0] is not flow):
+        if not (waiting and flow.divisible and flow.gate is None):
             return []
-        if len(self.ring) > 1:
+        if len(self.ring) > 1 or (self.ring and self.ring[0] is not flow):
             return []
         if fairly:
             most = min(most, -(-len(waiting) // flow.limit()))
@@ -183,6 +191,8 @@ class Ledger(Entries):
             if task not in flow.tasks:
                 continue
             flow.tasks.remove(task)
+            if flow.gate is not None:
+                flow.gate.cancelled(task)
             task.ending = False  # limits hold for it again
             if task.running:
                 flow.running -= 1

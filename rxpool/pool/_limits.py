@@ -3,13 +3,13 @@
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpool.errors import DeadlineExceeded, TaskTimeout
+from rxpool.pool._judging import Judging
 from rxpool.pool._ledger import FlowLedger, Task
-from rxpool.pool._settling import Settling
 
 __all__ = ("Limits",)
 
 
-class Limits(Settling):
+class Limits(Judging):
     """Ends tasks whose ``timeout`` or ``deadline`` is over.
 
     A flow has one alarm, not one for each task: it is set for the first task that may be

@@ -3,13 +3,15 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from reactivex import abc
 
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.outcomes import Failure
+from rxpool.policies import CircuitBreaker, Limit, Retry
+from rxpool.pool._gate import NO_POLICIES, Policies
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
 
 __all__ = (
@@ -24,6 +26,8 @@ __all__ = (
     "OutcomesKeywords",
 )
 
+_K = TypeVar("_K")
+
 Order: TypeAlias = Literal["completion", "input", "key"]
 OnFailure: TypeAlias = Literal["raise", "skip"] | abc.ObserverBase[Failure[Any]]
 
@@ -33,7 +37,13 @@ class _Limits(TypedDict, total=False):
     deadline: checks.Seconds | None
 
 
-class _Keywords(_Limits, total=False):
+class _Policies(TypedDict, total=False):
+    retry: Retry | int | None
+    breaker: CircuitBreaker | None
+    limit: Limit | None
+
+
+class _Keywords(_Limits, _Policies, total=False):
     concurrency: int | None
     order: Order
     key: Callable[[Any], Any] | None
@@ -42,23 +52,31 @@ class _Keywords(_Limits, total=False):
     max_pending: int | None
 
 
-class OutcomesKeywords(_Keywords, total=False):
-    """The keywords of `WorkerPool.outcomes`."""
+class _Replaced(TypedDict, total=False):
+    fallback: Any
 
+
+class _Streamed(TypedDict, total=False):
     overflow: checks.OverflowPolicy
 
 
-class ImapKeywords(_Keywords, total=False):
-    """The keywords of `WorkerPool.imap`."""
-
+class _Failing(TypedDict, total=False):
     on_failure: OnFailure
 
 
-class MapKeywords(OutcomesKeywords, ImapKeywords, total=False):
+class OutcomesKeywords(_Keywords, _Replaced, _Streamed, total=False):
+    """The keywords of `WorkerPool.outcomes`."""
+
+
+class ImapKeywords(_Keywords, _Replaced, _Failing, total=False):
+    """The keywords of `WorkerPool.imap`."""
+
+
+class MapKeywords(_Keywords, _Replaced, _Streamed, _Failing, total=False):
     """The keywords of `WorkerPool.map`."""
 
 
-class BatchKeywords(MapKeywords, total=False):
+class BatchKeywords(_Keywords, _Streamed, _Failing, total=False):
     """The keywords of `WorkerPool.map_batches`."""
 
     bisect: bool
@@ -94,6 +112,7 @@ class FlowOptions:
     bisect: bool = False
     queue_latest: bool = False
     most: int | None = None
+    policies: Policies = NO_POLICIES
 
     @classmethod
     def check(
@@ -114,6 +133,8 @@ class FlowOptions:
         }
         for name in options:
             options[name] = _CHECKS[name](name, options[name])
+        chosen_policies = {name: options.pop(name) for name in _POLICIES if name in options}
+        options["policies"] = Policies(**chosen_policies)
         options.setdefault("max_pending", max_pending)
         chosen = cls(fn, **options)
         chosen._check_together()
@@ -196,6 +217,26 @@ def _on_failure(name: str, value: Any) -> Any:
     return value
 
 
+def _retry(name: str, value: Any) -> Retry:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Retry(value)
+    return _instance(Retry, name, value)
+
+
+def _breaker(name: str, value: Any) -> CircuitBreaker:
+    return _instance(CircuitBreaker, name, value)
+
+
+def _limit(name: str, value: Any) -> Limit:
+    return _instance(Limit, name, value)
+
+
+def _instance(kind: type[_K], name: str, value: Any) -> _K:
+    if not isinstance(value, kind):
+        raise InvalidArgumentType(f"{name} must be a {kind.__name__}, got {value!r}")
+    return value
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "concurrency": _one_or_more,
     "order": _order,
@@ -209,7 +250,13 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "on_failure": _on_failure,
     "bisect": checks.flag,
     "queue_latest": checks.flag,
+    "retry": _retry,
+    "breaker": _breaker,
+    "limit": _limit,
+    "fallback": lambda name, value: value,
 }
+
+_POLICIES = ("retry", "breaker", "limit", "fallback")
 
 #: None says that the default is wanted
 _OPTIONAL = {
@@ -220,4 +267,7 @@ _OPTIONAL = {
     "max_pending",
     "timeout",
     "deadline",
+    "retry",
+    "breaker",
+    "limit",
 }

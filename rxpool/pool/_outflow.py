@@ -21,13 +21,15 @@ _END: Final[Any] = object()  #: instead of an entry: the end of the stream is to
 def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
     """The record of a settled task."""
     started = getattr(task, "started", None)
-    if started is None and task.error is not None:  # it was going to start, no more
-        task.attempts = 0
-    waited = (now if started is None else started) - task.accepted
+    spent = getattr(task, "spent", 0.0)  # by attempts before the last
+    if started is None and task.error is not None and not hasattr(task, "spent"):
+        task.attempts = 0  # it was going to start, no more
+    waited = (now if started is None else started) - task.accepted - spent
+    took = task.took + spent
     if task.error is None:
         value = task.collected if task.value is NO_VALUE else task.value
-        return Success(task.item, value, task.attempts, waited, task.took)
-    return Failure(task.item, task.error, task.attempts, waited, task.took)
+        return Success(task.item, value, task.attempts, waited, took)
+    return Failure(task.item, task.error, task.attempts, waited, took)
 
 
 class Outflow:
@@ -86,6 +88,7 @@ class Outflow:
         # at, that needs the lock.
         plain = inlet is None and ledger.order is None and ledger.concurrency is None
         plain = plain and ledger.sorted is None and ledger.deadline is None
+        plain = plain and ledger.gate is None
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
 
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:

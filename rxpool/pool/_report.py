@@ -62,5 +62,5 @@ def counts_of(ledger: FlowLedger) -> dict[str, int]:
         "dropped": ledger.dropped,
         "cancelled": ledger.cancelled,
         "in_flight": ledger.accepted - ended,
-        "waiting": len(ledger.waiting) + allotted,
+        "waiting": len(ledger.waiting) + len(ledger.parked) + allotted,
     }

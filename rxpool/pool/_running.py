@@ -126,7 +126,7 @@ class Running(Lots):
                 following = pop()
             except IndexError:
                 return self._stop_swift(task, cell, False)
-            following.attempts = 1
+            following.attempts += 1
             following.running = following.slot = True
             following.note = note
             task.slot = False

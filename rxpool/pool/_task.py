@@ -5,7 +5,7 @@ from typing import Any
 
 from rxpool.errors import TaskCancelled
 
-__all__ = ("Part", "Task", "Withdrawn")
+__all__ = ("Part", "Task", "Withdrawn", "again")
 
 
 class Withdrawn(TaskCancelled):
@@ -30,13 +30,18 @@ class Task:
         "key",
         "note",
         "parts",
+        "permit",
         "placed",
         "rank",
+        "refused",
         "running",
         "settled",
         "slot",
+        "spent",
         "started",
+        "ticket",
         "took",
+        "unclaimed",
         "value",
     )
 
@@ -49,6 +54,11 @@ class Task:
     ending: bool  #: the backend was told to end it, and has not yet
     key: Any  #: in order of keys
     rank: tuple[float, ...]  #: what comes first when tasks are sorted
+    ticket: Any  #: its place in the line of a limit, or why it can have none
+    permit: int | None  #: of a breaker, for the attempt that runs
+    refused: int  #: how often a breaker let it not start
+    unclaimed: bool  #: its key was let go already
+    spent: float  #: seconds that attempts before this one took
 
     def __init__(self, flow: Any, item: Any, now: float) -> None:
         self.flow = flow
@@ -66,6 +76,19 @@ class Task:
         self.parts: deque[Any] | None = None  # ordered: results so far of an Observable
         self.collected: list[Any] | None = None  # results of an Observable, kept together
         self.inner: Any = None  # cancels what the function left running
+
+
+def again(task: Task) -> Task:
+    """The same item for another attempt: what is still to come of the one before is not it."""
+    other = Task(task.flow, task.item, task.accepted)
+    other.attempts = task.attempts
+    other.placed = task.placed
+    other.context = None if task.context is None else task.context.copy()
+    other.spent = getattr(task, "spent", 0.0) + getattr(task, "took", 0.0)
+    for name in ("key", "rank", "ticket", "crashes", "refused"):
+        if hasattr(task, name):
+            setattr(other, name, getattr(task, name))
+    return other
 
 
 class Part:

@@ -133,10 +133,11 @@ def test_exhaust_map(pool, error, name, value):
 
 
 COMMON = ["concurrency", "deadline", "key", "max_pending", "max_reorder", "order", "priority"]
+COMMON += ["breaker", "limit", "retry"]
 KNOWN = {
-    "map": [*COMMON, "on_failure", "overflow", "timeout"],
-    "outcomes": [*COMMON, "overflow", "timeout"],
-    "imap": [*COMMON, "on_failure", "timeout"],
+    "map": [*COMMON, "fallback", "on_failure", "overflow", "timeout"],
+    "outcomes": [*COMMON, "fallback", "overflow", "timeout"],
+    "imap": [*COMMON, "fallback", "on_failure", "timeout"],
     "map_batches": [*COMMON, "bisect", "on_failure", "overflow", "timeout"],
     "switch_map": ["deadline", "on_failure", "timeout"],
     "exhaust_map": ["deadline", "on_failure", "queue_latest", "timeout"],

@@ -1,0 +1,203 @@
+"""`Gate`: what the policies of a flow say to each of its tasks."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from random import random
+from typing import Any, Final
+
+from rxpool.policies import CircuitBreaker, Limit, Retry, Ticket
+from rxpool.pool._parking import GO, WAIT
+from rxpool.pool._task import Task
+from rxpool.timing import Clock
+
+__all__ = ("MISSING", "NO_POLICIES", "Gate", "Policies")
+
+MISSING: Final[Any] = object()  #: no fallback was given; None is one
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """The policies of a flow, outermost first."""
+
+    fallback: Any = MISSING
+    retry: Retry | None = None
+    breaker: CircuitBreaker | None = None
+    limit: Limit | None = None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return self is not NO_POLICIES and self != NO_POLICIES
+
+
+NO_POLICIES: Final = Policies()
+
+
+class Gate:
+    """Asks the policies of one flow.
+
+    What the engine's lock guards is called under it, and calls no function of the user; what
+    does is said to.  *later* takes what is to be done once the lock is released.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_budget",
+        "_clock",
+        "_later",
+        "_lock",
+        "_wake",
+        "admits",
+        "apart",
+        "policies",
+    )
+
+    def __init__(
+        self,
+        policies: Policies,
+        clock: Clock,
+        wake: Callable[[Task], object],
+        later: Callable[[Callable[[], object]], object],
+    ) -> None:
+        self.policies = policies
+        #: whether it is asked before each attempt
+        self.admits = policies.breaker is not None or policies.limit is not None
+        #: whether tasks that wait for the limit may be passed by others
+        self.apart = policies.limit is not None and policies.limit.keyed
+        self._clock = clock
+        self._wake = wake
+        self._later = later
+        if policies.breaker is not None:
+            policies.breaker.follow(clock)
+        self._budget = None if policies.retry is None else policies.retry.open_budget()
+        self._asked = 0  # first attempts that the budget knows of
+        self._lock = threading.Lock()  # of the budget
+
+    def prepare(self, task: Task) -> None:
+        """Ask the user's functions about a task before it is accepted; the lock is not held."""
+        limit = self.policies.limit
+        if limit is not None:
+            try:
+                task.ticket = limit.ticket(task.item, partial(self._wake, task), self._clock)
+            except Exception as error:
+                task.ticket = error
+
+    def inherit(self, task: Task, part: Task) -> None:
+        """*part* stands in for *task*."""
+        if hasattr(task, "ticket"):
+            ticket = task.ticket
+            part.ticket = ticket.copy() if isinstance(ticket, Ticket) else ticket
+
+    # -- under the lock ---------------------------------------------------------------------
+
+    def admit(self, task: Task) -> Any:
+        """Whether an attempt may start now: GO, WAIT, or the error that it fails with."""
+        breaker, limit = self.policies.breaker, self.policies.limit
+        now = self._clock.now()
+        permit = -1
+        if breaker is not None:
+            permit = breaker.admit(now)
+            self._later(breaker.publish)
+            if permit < 0:
+                return breaker.error(now)
+        if limit is not None:
+            ticket = task.ticket
+            if not isinstance(ticket, Ticket):
+                self._release(permit)
+                return ticket
+            ticket.wake = partial(self._wake, task)  # it may be another attempt
+            granted = limit.enter(ticket, now)
+            self._later(limit.arm)
+            if not granted:
+                self._release(permit)
+                return WAIT
+        task.permit = permit
+        return GO
+
+    def _release(self, permit: int) -> None:
+        if permit >= 0:
+            assert self.policies.breaker is not None
+            self.policies.breaker.release(permit)
+            self._later(self.policies.breaker.publish)
+
+    def leave(self, task: Task) -> None:
+        """A task that waited in line does so no longer."""
+        limit = self.policies.limit
+        if limit is not None and isinstance(ticket := task.ticket, Ticket):
+            limit.leave(ticket)
+            self._later(limit.arm)
+
+    def succeeded(self, task: Task, now: float) -> None:
+        """An attempt ended well."""
+        permit, task.permit = task.permit, None
+        if permit is None:
+            return
+        took = now - task.started
+        if permit >= 0:
+            assert self.policies.breaker is not None
+            self.policies.breaker.succeeded(permit, now, took)
+            self._later(self.policies.breaker.publish)
+        if self.policies.limit is not None:
+            self.policies.limit.done(None, took, now)
+            self._later(self.policies.limit.arm)
+
+    def cancelled(self, task: Task) -> None:
+        """A task is not wanted any more, be it that it waits or runs."""
+        permit, task.permit = getattr(task, "permit", None), None
+        if permit is None:
+            self.leave(task)
+            return
+        self._release(permit)
+        if self.policies.limit is not None:
+            self.policies.limit.give_back()
+            self._later(self.policies.limit.arm)
+
+    # -- not under the lock -------------------------------------------------------------------
+
+    def failed(self, permit: int | None, error: BaseException, took: float) -> None:
+        """An attempt failed; calls functions of the user."""
+        breaker, limit = self.policies.breaker, self.policies.limit
+        now = self._clock.now()
+        if limit is not None:
+            if permit is not None:
+                pause: Any = getattr(error, "retry_after", None)
+                if _is_seconds(pause):
+                    limit.pause(pause, now)
+                limit.done(error, took, now)
+            limit.arm()
+        if breaker is not None and permit is not None and permit >= 0:
+            try:
+                breaker.failed(permit, now, took, error)
+            finally:
+                breaker.publish()
+
+    def wait(self, task: Task, error: BaseException, first_attempts: int) -> float | None:
+        """Seconds until the next attempt, or None; calls functions of the user."""
+        retry = self.policies.retry
+        if retry is None:
+            return None
+        now = self._clock.now()
+        tries = task.attempts + getattr(task, "refused", 0)
+        wait = retry.wait_before_next(tries, error, now - task.accepted, random())
+        if wait is None or self._budget is None:
+            return wait
+        with self._lock:
+            if first_attempts > self._asked:
+                self._budget.deposit(now, first_attempts - self._asked)
+                self._asked = first_attempts
+            return wait if self._budget.withdraw(now) else None
+
+    def replaces(self, error: BaseException) -> bool:
+        """Whether there is something to stand in for a result that is *error*."""
+        return self.policies.fallback is not MISSING
+
+    def fallback(self, item: Any, error: BaseException) -> Any:
+        """What stands in for the result of *item*; calls a function of the user."""
+        fallback = self.policies.fallback
+        return fallback(item, error) if callable(fallback) else fallback
+
+
+def _is_seconds(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9

@@ -1,0 +1,93 @@
+"""`Parking`: tasks that wait for something else than a slot, and hold none meanwhile."""
+
+from typing import Any, Final
+
+from rxpool.pool._entries import Entries, halves
+from rxpool.pool._flow_ledger import FlowLedger
+from rxpool.pool._task import Task, again
+
+__all__ = ("GO", "WAIT", "Parking")
+
+# What a flow's gate answers, unless it is the error with which an attempt fails.
+GO: Final = "go"
+WAIT: Final = "wait"
+
+
+class Parking(Entries):
+    """Tasks that wait for a limit or for their next attempt, or whose failure is looked at."""
+
+    __slots__ = ()
+
+    def admits(self, flow: FlowLedger, task: Task) -> bool:
+        """Whether *task*, which was taken out of what waits, may start."""
+        verdict = flow.gate.admit(task)
+        if verdict is GO:
+            return True
+        if verdict is WAIT:
+            if flow.gate.apart:
+                self._place(flow, task)
+                flow.parked[task] = None  # others may pass it
+            else:
+                flow.waiting.appendleft(task)
+                flow.holding = task
+            return False
+        task.refused = getattr(task, "refused", 0) + 1
+        self._suspend(flow, task, verdict)
+        return False
+
+    def wake(self, task: Task) -> None:
+        """It is time for *task* to ask its gate again."""
+        flow = task.flow
+        if flow.holding is task:
+            flow.holding = None
+        elif task in flow.parked and not task.settled:
+            self._unpark(flow, task)
+            flow.waiting.appendleft(task)
+        else:
+            return
+        flow.gate.leave(task)  # if there is no slot for it, others may pass
+        self.enlist(flow)
+
+    def try_again(self, task: Task) -> Task | None:
+        """Another attempt is to be made of a task that failed; None: it was cancelled."""
+        flow = task.flow
+        if task not in flow.parked:
+            return None
+        other = again(task)
+        self._unpark(flow, task)
+        flow.parked[other] = None
+        if flow.order is not None:
+            flow.order[flow.order.index(task)] = other
+        return other
+
+    def restart(self, task: Task) -> None:
+        """The wait for another attempt is over."""
+        flow = task.flow
+        if task in flow.parked:
+            self._unpark(flow, task)
+            flow.waiting.appendleft(task)
+            self.enlist(flow)
+
+    def conclude(self, task: Task, value: Any, error: BaseException | None) -> None:
+        """What becomes of a task that failed is known: *error*, or *value* in its place."""
+        flow = task.flow
+        if task not in flow.parked:
+            return
+        self._unpark(flow, task)
+        if error is not None and self._can_be_halved(task, error):
+            self._exchange(task, halves(task))
+            return
+        self._release_key(flow, task)
+        self.enlist(flow)  # another of its key may start
+        if error is not None:
+            self._fail(flow, task, error)
+            return
+        task.error = None
+        task.value = value
+        flow.counted += 1
+        if not hasattr(task, "took"):
+            task.took = 0.0
+        if flow.order is None:
+            flow.done.append(task)
+        else:
+            flow.reordered += 1
