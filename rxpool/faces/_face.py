@@ -1,0 +1,301 @@
+"""`Face`: what batching, throttling and debouncing of calls have in common."""
+
+# A future and who gives it know each other.
+# pyright: reportPrivateUsage=false
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from threading import Condition, RLock
+from types import TracebackType
+from typing import Any, Self
+
+from reactivex import abc
+
+from rxpool import _checks as checks
+from rxpool._core.sleeper import Sleeper
+from rxpool._core.stage import can_wait
+from rxpool.errors import PoolClosed, WouldBlock
+from rxpool.faces._alarm import Alarm
+from rxpool.faces._future import CANCELLED, PENDING, FaceFuture, wake
+from rxpool.faces._runner import Runner
+from rxpool.pool import WorkerPool
+from rxpool.timing import Clock
+
+__all__ = ("Face",)
+
+
+class Face:
+    """A pure state, a clock, one timer, and what runs the calls.
+
+    ``_lock`` guards the state and the counts.  It is a leaf: neither the user's code nor
+    the scheduler nor a future's callback runs under it.  One thread at a time starts calls
+    (``_pumping``), so they start in order; whoever finds it at work leaves the rest to it.
+    """
+
+    _name = ""
+
+    def __init__(
+        self,
+        workers: int,
+        max_pending: int,
+        pool: WorkerPool | None,
+        scheduler: abc.SchedulerBase | None,
+    ) -> None:
+        checks.timing("scheduler", scheduler)
+        self._clock = Clock.of(scheduler)
+        self._now = self._clock.now
+        self._runner = Runner(self._name, pool, workers, self._clock, scheduler)
+        self._alarm = Alarm(self._clock, self._pump)
+        self._lock = RLock()
+        self._room = Condition(self._lock)
+        self._changed = Condition(self._lock)  # for who waits for the end
+        self._sleepers: deque[Sleeper] = deque()  # coroutines that wait for room
+        self._closers: list[Sleeper] = []
+        self._max_pending = checks.count("max_pending", max_pending, least=1)
+        self._waiting: int = 0
+        self._pumping = False
+        self._closing = False
+        self._accepted: int = 0
+        self._succeeded: int = 0
+        self._failed: int = 0
+        self._cancelled: int = 0
+
+    # -- what each of them decides, the lock held -------------------------------------------
+
+    def _take(self, now: float) -> Sequence[Any]:
+        """What is to start now, taken out of what waits."""
+        raise NotImplementedError
+
+    def _due(self) -> float | None:
+        """When to look again."""
+        raise NotImplementedError
+
+    def _start(self, work: Any) -> None:
+        """Start one of what `_take` gave; without the lock."""
+        raise NotImplementedError
+
+    def _drain(self, now: float) -> None:
+        """The face closes: what waits for more to come waits no more."""
+
+    def _busy(self) -> bool:
+        """Whether something runs."""
+        raise NotImplementedError
+
+    def _cut(self) -> tuple[list[FaceFuture[Any]], list[FaceFuture[Any]]]:
+        """Forget everything; the futures that waited, and those that ran, now settled."""
+        raise NotImplementedError
+
+    def _gone(self, future: FaceFuture[Any]) -> None:
+        """A waiting call was cancelled."""
+
+    # -- the engine -------------------------------------------------------------------------
+
+    def _pump(self, now: float = 0.0) -> None:
+        """Start what may start; at *now*, or at the present if that is later."""
+        with self._lock:
+            if self._pumping:
+                return
+            self._pumping = True
+        try:
+            while True:
+                with self._lock:
+                    work = self._take(max(now, self._now()))
+                    if not work:
+                        self._pumping = False
+                        due = self._due()
+                        over = self._over()
+                        break
+                for each in work:
+                    self._start(each)
+        except BaseException:
+            self._pumping = False
+            raise
+        self._alarm.set(due)
+        if over:
+            self._shut()
+
+    def _over(self) -> bool:
+        """Whether the end was reached; wakes who waits for it.  The lock is held."""
+        if not self._closing or not self._idle():
+            return False
+        self._changed.notify_all()
+        for closer in self._closers:
+            closer.wake()
+        return True
+
+    def _idle(self) -> bool:
+        return not self._waiting and not self._busy()
+
+    def _shut(self) -> None:
+        self._alarm.cancel()
+        self._runner.close()
+
+    # -- taking calls -------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closing:
+            raise PoolClosed(f"{self._name} is closed")
+
+    def _await_room(self) -> None:
+        """Wait until fewer than `max_pending` wait.  The lock is held."""
+        if not can_wait(self._clock):
+            raise WouldBlock(
+                f"{self._name}: {self._max_pending} calls wait already (max_pending), and "
+                "this thread cannot wait (virtual time, or a running event loop); use "
+                f"'{self._name}'.{self._waits_by}, or a larger max_pending"
+            )
+        while self._waiting >= self._max_pending and not self._closing:
+            self._room.wait()
+        self._check_open()
+
+    _waits_by = ""  #: the method that waits for room on an event loop
+
+    async def _sleep_for_room(self) -> None:
+        """The same for a coroutine; without the lock, so there may be none again."""
+        with self._lock:
+            if self._waiting < self._max_pending or self._closing:
+                return
+            sleeper = Sleeper()
+            self._sleepers.append(sleeper)
+        try:
+            await sleeper.sleep()
+        except asyncio.CancelledError:
+            with self._lock:
+                if sleeper in self._sleepers:
+                    self._sleepers.remove(sleeper)
+                else:
+                    self._free(1)  # another takes the room that this one was given
+            raise
+
+    def _free(self, count: int) -> None:
+        """There is room for *count* more.  The lock is held."""
+        self._room.notify(count)
+        sleepers = self._sleepers
+        while sleepers and count > 0:
+            sleepers.popleft().wake()
+            count -= 1
+
+    def withdraw(self, future: FaceFuture[Any]) -> bool:
+        """See `Giver`; use the future's `cancel`."""
+        with self._lock:
+            if future._state is not PENDING:
+                return False
+            future._state = CANCELLED
+            self._waiting -= 1
+            self._cancelled += 1
+            self._gone(future)
+            self._free(1)
+        self._pump()
+        return True
+
+    def waits(self) -> None:
+        """See `Giver`."""
+        if self._clock.virtual:
+            raise WouldBlock(
+                f"{self._name}: virtual time stands still while this thread waits; advance "
+                "the scheduler until the call is done"
+            )
+
+    @property
+    def pending(self) -> int:
+        """How many calls wait."""
+        return self._waiting
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def close(self, timeout: checks.Seconds | None = None) -> bool:
+        """Take no more calls, finish those that were taken, end the threads.
+
+        Args:
+            timeout: Seconds or a timedelta; then what waits is cancelled, and what runs
+                fails with `TaskCancelled`, though a thread runs on.
+
+        Returns:
+            Whether everything finished.  On a running event loop and in virtual time nobody
+            can wait: there it answers how things stand, and the rest ends by itself.
+        """
+        limit = None if timeout is None else checks.duration("timeout", timeout)
+        self._begin_close()
+        if not can_wait(self._clock):
+            with self._lock:
+                return self._idle()
+        with self._lock:
+            finished = self._changed.wait_for(self._idle, limit)
+        if not finished:
+            self._terminate()
+        self._shut()
+        return finished
+
+    async def aclose(self, timeout: checks.Seconds | None = None) -> bool:
+        """Like `close`, for coroutines: waits without blocking the event loop."""
+        limit = None if timeout is None else checks.duration("timeout", timeout)
+        closer = Sleeper()
+        with self._lock:
+            self._closers.append(closer)
+        self._begin_close()
+        with self._lock:
+            idle = self._idle()
+        if not idle:
+            await closer.sleep(limit)
+        with self._lock:
+            self._closers.remove(closer)
+            idle = self._idle()
+        if not idle:
+            self._terminate()
+        else:
+            self._shut()
+        return idle
+
+    def _begin_close(self) -> None:
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                self._drain(self._now())
+                self._free(self._max_pending + len(self._sleepers))
+        self._pump()
+
+    def _terminate(self) -> None:
+        """Cancel what waits, fail what runs."""
+        with self._lock:
+            self._closing = True
+            waited, ran = self._cut()
+            for future in waited:
+                future._state = CANCELLED
+            self._cancelled += len(waited)
+            self._failed += len(ran)
+            self._waiting = 0
+            self._free(self._max_pending + len(self._sleepers))
+            self._over()
+        self._alarm.cancel()
+        wake(waited)
+        wake(ran)
+        self._runner.abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._terminate()
+        else:
+            self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._terminate()
+        else:
+            await self.aclose()
