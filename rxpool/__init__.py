@@ -21,8 +21,9 @@ from rxpool.errors import (
 )
 from rxpool.events import MetricEvent
 from rxpool.outcomes import Failure, Outcome, Success
-from rxpool.policies import AdaptiveConcurrency, CircuitBreaker, Limit, Retry
+from rxpool.policies import AdaptiveConcurrency, CircuitBreaker, Hedge, Limit, Retry
 from rxpool.pool import Items, PoolReport, WorkerPool, iterate
+from rxpool.records import Journal
 from rxpool.tasks import CurrentTask, Progress, current_task
 from rxpool.timing import TimerScheduler
 
@@ -34,9 +35,11 @@ __all__ = (
     "CurrentTask",
     "DeadlineExceeded",
     "Failure",
+    "Hedge",
     "InvalidArgument",
     "ItemDropped",
     "Items",
+    "Journal",
     "Limit",
     "MetricEvent",
     "NotPicklable",

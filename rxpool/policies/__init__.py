@@ -3,6 +3,7 @@
 from rxpool.policies._breaker import BreakerEvent, CircuitBreaker
 from rxpool.policies._breaker_state import BreakerMetrics
 from rxpool.policies._budget import RetryBudget
+from rxpool.policies._hedge import Hedge
 from rxpool.policies._limit import AdaptiveConcurrency, Limit, Ticket
 from rxpool.policies._retry import Retry
 
@@ -11,6 +12,7 @@ __all__ = (
     "BreakerEvent",
     "BreakerMetrics",
     "CircuitBreaker",
+    "Hedge",
     "Limit",
     "Retry",
     "RetryBudget",

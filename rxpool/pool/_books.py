@@ -111,10 +111,23 @@ class Books:
         """A parked task failed: find out what becomes of it."""
         raise NotImplementedError
 
+    def see_to(self, flow: FlowLedger) -> None:
+        """Something came out of *flow*: deliver it."""
+        raise NotImplementedError
+
+    def cut_off(self, tasks: Sequence[Task]) -> None:
+        """The work of these is not wanted any more."""
+        raise NotImplementedError
+
     def _collect(self) -> None:
         """What the ledger cannot do itself."""
         ledger = self.ledger
         failing, ledger.failing = ledger.failing, []
+        resolved, ledger.resolved = ledger.resolved, []
+        losers, ledger.losers = ledger.losers, []
+        if losers:
+            self._errands.append(partial(self.cut_off, losers))
+        self._errands.extend(partial(self.see_to, flow) for flow in dict.fromkeys(resolved))
         self._errands.extend(dict.fromkeys(ledger.later))
         ledger.later.clear()
         self._errands.extend(partial(self.judge, task, permit) for task, permit in failing)
@@ -130,7 +143,7 @@ class Books:
         if self._parked:
             for flow in [flow for flow in self._parked if flow.has_drained()]:
                 self._parked_to_errands(flow)
-        if ledger.failing or ledger.later:
+        if ledger.failing or ledger.later or ledger.resolved or ledger.losers:
             self._collect()
         if not started and not self._errands:
             return None

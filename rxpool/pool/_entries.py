@@ -5,6 +5,7 @@ No clock, no thread, no Rx and no user code; see `_ledger`.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from rxpool.errors import DeadlineExceeded, ItemDropped, TaskCancelled
@@ -29,7 +30,7 @@ def halves(task: Task) -> list[Task]:
 class Entries:
     """Slots, and what becomes of the tasks in them and of those that wait."""
 
-    __slots__ = ("failing", "free", "later", "resolved", "ring", "slots")
+    __slots__ = ("failing", "free", "later", "losers", "resolved", "ring", "slots")
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -38,6 +39,7 @@ class Entries:
         #: parked tasks that failed, with their permits: what becomes of them is to be found out
         self.failing: list[tuple[Task, int | None]] = []
         self.resolved: list[FlowLedger] = []  # something came out of these by the way
+        self.losers: list[Task] = []  # runs that are not needed, as another of the item ended
         self.later: list[Callable[[], object]] = []  # to be called once nothing is locked
 
     def enlist(self, flow: FlowLedger) -> None:
@@ -66,6 +68,8 @@ class Entries:
             flow.tasks.remove(task)
         except KeyError:
             return False
+        if flow.hedge is not None and self._was_one_of_two(flow, task, error, now):
+            return True
         if error is not None and flow.policies is not None and not isinstance(error, Withdrawn):
             if task.running is False:
                 task.attempts += 1
@@ -101,11 +105,55 @@ class Entries:
             self.enlist(flow)
         return True
 
+    def _was_one_of_two(
+        self, flow: FlowLedger, task: Task, error: BaseException | None, now: float
+    ) -> bool:
+        """A run of a hedged item ended; whether the other is left to give the outcome."""
+        rival = getattr(task, "rival", None)
+        if rival is None:
+            return False
+        task.rival = rival.rival = None
+        if error is None:
+            self._beat(flow, rival, task)
+            return False
+        task.settled = True
+        self._stop(flow, task)
+        if flow.gate is not None:
+            permit, task.permit = getattr(task, "permit", None), None
+            took = max(0.0, now - task.started)
+            self.later.append(partial(flow.gate.failed, permit, error, took))
+        self._stand_in(flow, task, rival)
+        return True
+
+    def _beat(self, flow: FlowLedger, loser: Task, winner: Task) -> None:
+        """The run *loser* of a hedged item is not needed any more."""
+        try:
+            flow.tasks.remove(loser)
+        except KeyError:
+            return
+        loser.settled = True
+        self._stop(flow, loser)
+        self.release(loser)
+        if flow.gate is not None:
+            flow.gate.cancelled(loser)
+        self.losers.append(loser)
+        self._stand_in(flow, loser, winner)
+
+    def _stand_in(self, flow: FlowLedger, gone: Task, task: Task) -> None:
+        """*task* takes the place of the other run of its item."""
+        if flow.order is not None and gone in flow.order:
+            flow.order[flow.order.index(gone)] = task
+            task.placed = True
+        self.enlist(flow)
+
     def add_part(self, task: Task, value: Any) -> bool:
         """Note one result of a running task that gives several; False if it was cancelled."""
         if task.settled:
             return False
         flow = task.flow
+        if flow.hedge is not None and (rival := getattr(task, "rival", None)) is not None:
+            task.rival = rival.rival = None
+            self._beat(flow, rival, task)
         if flow.order is None:
             flow.done.append(Part(value))
         else:
@@ -182,6 +230,14 @@ class Entries:
                 break
         tasks.sort(key=lambda task: task.accepted)
         for task in tasks:
+            if (rival := getattr(task, "rival", None)) is not None:  # one outcome for both
+                rival.rival = None
+                task.settled = True
+                self._stop(flow, task)
+                self.release(task)
+                self._let_go(flow, task)
+                self._stand_in(flow, task, rival)
+                continue
             self._leave(flow, task)
             task.took = max(0.0, now - getattr(task, "started", now))
             self.release(task)

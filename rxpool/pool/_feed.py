@@ -46,7 +46,7 @@ class Feed:
         self.fn: Any = options.fn
         self.ledger = ledger
         self.engine = self._engine = engine
-        engine.guard(ledger, options.policies)
+        engine.guard(ledger, options.policies, options.user_fn)
         self._on_failure = options.on_failure
         self._rank = options.rank if options.sorts else None
         self._items: Iterator[Any] | None = iter(items)
@@ -59,7 +59,7 @@ class Feed:
         self._over = False
         self.sources: list[Node] = []
         plain = ledger.order is None and ledger.sorted is None and ledger.deadline is None
-        plain = plain and ledger.gate is None
+        plain = plain and ledger.gate is None and ledger.hedge is None
         self.swift = self._swift if plain else None
         ledger.binding = self
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.

@@ -21,6 +21,10 @@ class Slots(Protocol):
         """Remember that *flow* may have something to start."""
 
 
+def _has_rival(task: Task) -> bool:
+    return getattr(task, "hedged", False)
+
+
 class FlowLedger:
     """The books of one flow.
 
@@ -55,6 +59,7 @@ class FlowLedger:
         "ended",
         "failed",
         "gate",
+        "hedge",
         "held",
         "holding",
         "keeps_drops",
@@ -134,6 +139,7 @@ class FlowLedger:
         self.reordered = 0  # in input order: done and not fetched
         self.held = 0  # fetched, but to be counted as if not
         self.cut_off: tuple[str, bool] | None = None  # cancelled: why, and outcomes kept?
+        self.hedge: float | None = None  # seconds until a second run of the same item
         self.gate: Any = None  # asked before each attempt
         self.policies: Any = None  # asked what becomes of tasks that failed
         #: tasks that wait for something else than a slot, and what sets off that wait's end
@@ -145,6 +151,11 @@ class FlowLedger:
         self.accepted = self.counted = self.failed = self.dropped = self.cancelled = 0
         #: successes counted by workers that go on without the lock, a cell for each
         self.cells: list[list[int]] = []
+
+    @property
+    def watched(self) -> bool:
+        """Whether something is to be done about tasks that run for long."""
+        return self.timeout is not None or self.hedge is not None
 
     @property
     def succeeded(self) -> int:
@@ -270,6 +281,8 @@ class FlowLedger:
                 dues.append((task.accepted + deadline, "deadline"))
             if timeout is not None and hasattr(task, "started"):
                 dues.append((task.started + timeout, "timeout"))
+            if self.hedge is not None and hasattr(task, "started") and not _has_rival(task):
+                dues.append((task.started + self.hedge, "hedge"))
             if dues and min(dues)[0] <= now:
                 late.append((task, min(dues)[1]))
         if deadline is not None:
@@ -284,6 +297,11 @@ class FlowLedger:
         busy = self._to_be_ended()
         if self.timeout is not None:
             dues += [getattr(task, "started", now) + self.timeout for task in busy]
+        if self.hedge is not None:
+            alone = [task for task in busy if not _has_rival(task)]
+            dues += [getattr(task, "started", now) + self.hedge for task in alone]
+            if self.waiting or self.parked:
+                dues.append(now + self.hedge)
         if self.deadline is not None:
             dues += [task.accepted + self.deadline for task in busy]
             if self.waiting or self.parked:

@@ -7,9 +7,12 @@ from functools import partial
 from random import random
 from typing import Any, Final
 
-from rxpool.policies import CircuitBreaker, Limit, Retry, Ticket
-from rxpool.pool._parking import GO, WAIT
+from rxpool.errors import InvalidItem
+from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry, Ticket
+from rxpool.pool._binding import NO_VALUE
+from rxpool.pool._parking import GO, WAIT, Stored
 from rxpool.pool._task import Task
+from rxpool.records import Journal
 from rxpool.timing import Clock
 
 __all__ = ("MISSING", "NO_POLICIES", "Gate", "Policies")
@@ -25,6 +28,8 @@ class Policies:
     retry: Retry | None = None
     breaker: CircuitBreaker | None = None
     limit: Limit | None = None
+    hedge: Hedge | None = None
+    journal: Journal | None = None
 
     @property
     def any(self) -> bool:
@@ -46,8 +51,11 @@ class Gate:
         "_asked",
         "_budget",
         "_clock",
+        "_hedged",
+        "_hedges",
         "_later",
         "_lock",
+        "_run",
         "_wake",
         "admits",
         "apart",
@@ -57,13 +65,14 @@ class Gate:
     def __init__(
         self,
         policies: Policies,
+        fn: Callable[..., Any],
         clock: Clock,
         wake: Callable[[Task], object],
         later: Callable[[Callable[[], object]], object],
     ) -> None:
         self.policies = policies
         #: whether it is asked before each attempt
-        self.admits = policies.breaker is not None or policies.limit is not None
+        self.admits = bool(policies.breaker or policies.limit or policies.journal)
         #: whether tasks that wait for the limit may be passed by others
         self.apart = policies.limit is not None and policies.limit.keyed
         self._clock = clock
@@ -74,10 +83,23 @@ class Gate:
         self._budget = None if policies.retry is None else policies.retry.open_budget()
         self._asked = 0  # first attempts that the budget knows of
         self._lock = threading.Lock()  # of the budget
+        self._run = None if policies.journal is None else policies.journal.open(fn, {})
+        self._hedges = None if policies.hedge is None else policies.hedge.open_budget()
+        self._hedged = 0  # items that its budget knows of
 
     def prepare(self, task: Task) -> None:
         """Ask the user's functions about a task before it is accepted; the lock is not held."""
-        limit = self.policies.limit
+        limit, run = self.policies.limit, self._run
+        if run is not None:
+            try:
+                name = run.identify(task.item)
+                if run.emit == "stored":
+                    found = run.stored(name)
+                else:
+                    found = (NO_VALUE,) if run.finished(name) else None
+                task.journalled = name, found
+            except Exception as error:
+                task.journalled = None, error
         if limit is not None:
             try:
                 task.ticket = limit.ticket(task.item, partial(self._wake, task), self._clock)
@@ -93,8 +115,15 @@ class Gate:
     # -- under the lock ---------------------------------------------------------------------
 
     def admit(self, task: Task) -> Any:
-        """Whether an attempt may start now: GO, WAIT, or the error that it fails with."""
+        """Whether an attempt may start now.
+
+        GO, WAIT, the error that it fails with, or `Stored`: it need not.
+        """
         breaker, limit = self.policies.breaker, self.policies.limit
+        if self._run is not None:
+            _, found = task.journalled
+            if found is not None:
+                return Stored(found[0]) if isinstance(found, tuple) else found
         now = self._clock.now()
         permit = -1
         if breaker is not None:
@@ -154,6 +183,15 @@ class Gate:
             self.policies.limit.give_back()
             self._later(self.policies.limit.arm)
 
+    def hedges(self, now: float, first_attempts: int) -> bool:
+        """Whether the budget has room for one more second run."""
+        if self._hedges is None:
+            return True
+        if first_attempts > self._hedged:
+            self._hedges.deposit(now, first_attempts - self._hedged)
+            self._hedged = first_attempts
+        return self._hedges.withdraw(now)
+
     # -- not under the lock -------------------------------------------------------------------
 
     def failed(self, permit: int | None, error: BaseException, took: float) -> None:
@@ -172,6 +210,18 @@ class Gate:
                 breaker.failed(permit, now, took, error)
             finally:
                 breaker.publish()
+
+    def keep(self, task: Task, value: Any) -> BaseException | None:
+        """Have the journal remember a result; the error if it cannot."""
+        if self._run is None:
+            return None
+        if value is NO_VALUE:
+            return InvalidItem("a journal keeps one result of each item, no Observable's")
+        try:
+            self._run.record(task.journalled[0], value)
+        except Exception as error:
+            return error
+        return None
 
     def wait(self, task: Task, error: BaseException, first_attempts: int) -> float | None:
         """Seconds until the next attempt, or None; calls functions of the user."""

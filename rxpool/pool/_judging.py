@@ -1,5 +1,6 @@
 """`Judging`: what becomes of tasks that failed, where policies have a say in that."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,12 +17,14 @@ class Judging(Settling):
     A task that waits for its next attempt, or for a limit, is parked: it holds no slot.
     """
 
-    def guard(self, flow: FlowLedger, policies: Policies) -> None:
+    def guard(self, flow: FlowLedger, policies: Policies, fn: Callable[..., Any]) -> None:
         """Have *policies* decide over the tasks of a new flow."""
         if policies.any:
-            gate = Gate(policies, self.clock, self._wake, self.ledger.later.append)
+            gate = Gate(policies, fn, self.clock, self._wake, self.ledger.later.append)
             flow.policies = gate
             flow.gate = gate if gate.admits else None
+            if policies.hedge is not None:
+                flow.hedge = policies.hedge.after  # type: ignore[assignment]
 
     def judge(self, task: Task, permit: int | None) -> None:
         """A parked task failed: try again, or put something in its place, or let it fail."""
@@ -49,9 +52,7 @@ class Judging(Settling):
                 error = _caused(raised, error)
         with self.lock:
             self.ledger.conclude(task, value, error)
-            entry, chores = flow.binding.claim(), self.chores()
-        self.carry_out(chores)
-        self.deliver(flow.binding, entry)
+        self.see_to(flow)
 
     def _try_again(self, task: Task, wait: float) -> None:
         flow = task.flow
@@ -81,9 +82,15 @@ class Judging(Settling):
         """It is time for *task* to ask its limit again."""
         with self.lock:
             self.ledger.wake(task)
-            entry, chores = task.flow.binding.claim(), self.chores()
+            chores = self.chores()
         self.carry_out(chores)
-        self.deliver(task.flow.binding, entry)
+
+    def see_to(self, flow: FlowLedger) -> None:
+        """Something came out of *flow*: deliver it."""
+        with self.lock:
+            entry, chores = flow.binding.claim(), self.chores()
+        self.carry_out(chores)
+        self.deliver(flow.binding, entry)
 
 
 def _caused(error: BaseException, cause: BaseException) -> BaseException:

@@ -8,8 +8,8 @@ from typing import Final
 
 from rxpool.errors import Overflow
 from rxpool.pool._flow_ledger import FlowLedger
-from rxpool.pool._parking import Parking
-from rxpool.pool._task import Part, Task, Withdrawn
+from rxpool.pool._parking import GO, Parking
+from rxpool.pool._task import Part, Task, Withdrawn, again
 
 __all__ = (
     "DROPPED",
@@ -156,6 +156,28 @@ class Ledger(Parking):
         task.flow.waiting.remove(task)
         self._start(task.flow, task)
         return True
+
+    def hedge(self, task: Task, now: float) -> Task | None:
+        """Start a second run of the item of *task*, if there is a slot to spare for it."""
+        flow = task.flow
+        task.hedged = True
+        if self.free <= 0 or not flow.may_run() or task not in flow.tasks:
+            return None
+        if not flow.policies.hedges(now, flow.accepted - len(flow.waiting)):
+            return None
+        other = again(task)
+        other.spent = getattr(task, "spent", 0.0)
+        if flow.gate is not None and flow.gate.admit(other) is not GO:
+            flow.gate.leave(other)
+            return None
+        other.placed = True
+        self._start(flow, other)
+        other.placed = False
+        self.free -= 1
+        other.slot = other.hedged = True
+        task.attempts = other.attempts
+        task.rival, other.rival = other, task
+        return other
 
     # -- lots: several tasks in one slot ----------------------------------------------
 

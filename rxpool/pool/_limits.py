@@ -35,10 +35,15 @@ class Limits(Judging):
         # alarm is set.
         flow.armed = False
         ended: list[Task] = []
+        seconds: list[Task] = []
         far: list[tuple[Task, BaseException]] = []
         self.backend.look_at(flow.tasks.copy())
         with self.lock:
             for task, limit in flow.overdue(now):
+                if limit == "hedge":
+                    if (other := self.ledger.hedge(task, now)) is not None:
+                        seconds.append(other)
+                    continue
                 error = self._error(flow, limit)
                 if task in flow.tasks and self.backend.ends_itself:
                     task.ending = True
@@ -53,6 +58,8 @@ class Limits(Judging):
         for task, error in far:
             self.backend.end(task, error)
         self.cut_off(ended)
+        if seconds:
+            self.start(seconds)
         self.carry_out(chores)
         self.watch(flow)
         self.deliver(flow.binding, entry)

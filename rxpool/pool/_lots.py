@@ -36,7 +36,7 @@ class Lots(Following):
         if at is not None:
             task.started = at
         flow = task.flow
-        if flow.timeout is not None and not flow.armed:
+        if flow.watched and not flow.armed:
             self.watch(flow)
 
     def function(self, task: Task) -> Callable[..., Any]:
@@ -90,6 +90,11 @@ class Lots(Following):
                 self._finish_swiftly(tasks, rest, go_on, stack)
                 return
             now = self.now()
+            if flow.gate is not None:
+                for task in tasks:
+                    if task.error is None and not task.settled:
+                        value = self._several(task) if task.value is SEVERAL else task.value
+                        task.error = flow.gate.keep(task, value)
             with self.lock:
                 for task in tasks:
                     value = task.value if task.error is None else None

@@ -10,9 +10,10 @@ from reactivex import abc
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.outcomes import Failure
-from rxpool.policies import CircuitBreaker, Limit, Retry
+from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry
 from rxpool.pool._gate import NO_POLICIES, Policies
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
+from rxpool.records import Journal
 
 __all__ = (
     "BatchKeywords",
@@ -41,6 +42,7 @@ class _Policies(TypedDict, total=False):
     retry: Retry | int | None
     breaker: CircuitBreaker | None
     limit: Limit | None
+    hedge: Hedge | None
 
 
 class _Keywords(_Limits, _Policies, total=False):
@@ -54,6 +56,7 @@ class _Keywords(_Limits, _Policies, total=False):
 
 class _Replaced(TypedDict, total=False):
     fallback: Any
+    journal: Journal | None
 
 
 class _Streamed(TypedDict, total=False):
@@ -155,6 +158,11 @@ class FlowOptions:
         elif self.key is not None:
             raise InvalidArgument(f"key needs order='key', got order={self.order!r}")
 
+    @property
+    def user_fn(self) -> Callable[..., Any]:
+        """The function as the user gave it."""
+        return getattr(self.fn, "__wrapped__", self.fn) if self.bisect else self.fn
+
     def rank(self, ledger: FlowLedger, task: Task) -> None:
         """Ask the user's functions where *task* is to stand; their errors come out."""
         assert ledger.sorted is not None
@@ -231,6 +239,14 @@ def _limit(name: str, value: Any) -> Limit:
     return _instance(Limit, name, value)
 
 
+def _hedge(name: str, value: Any) -> Hedge:
+    return _instance(Hedge, name, value)
+
+
+def _journal(name: str, value: Any) -> Journal:
+    return _instance(Journal, name, value)
+
+
 def _instance(kind: type[_K], name: str, value: Any) -> _K:
     if not isinstance(value, kind):
         raise InvalidArgumentType(f"{name} must be a {kind.__name__}, got {value!r}")
@@ -253,10 +269,12 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "retry": _retry,
     "breaker": _breaker,
     "limit": _limit,
+    "hedge": _hedge,
+    "journal": _journal,
     "fallback": lambda name, value: value,
 }
 
-_POLICIES = ("retry", "breaker", "limit", "fallback")
+_POLICIES = ("retry", "breaker", "limit", "hedge", "journal", "fallback")
 
 #: None says that the default is wanted
 _OPTIONAL = {
@@ -270,4 +288,6 @@ _OPTIONAL = {
     "retry",
     "breaker",
     "limit",
+    "hedge",
+    "journal",
 }

@@ -88,7 +88,7 @@ class Outflow:
         # at, that needs the lock.
         plain = inlet is None and ledger.order is None and ledger.concurrency is None
         plain = plain and ledger.sorted is None and ledger.deadline is None
-        plain = plain and ledger.gate is None
+        plain = plain and ledger.gate is None and ledger.hedge is None
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
 
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:
@@ -232,6 +232,8 @@ class Outflow:
 
     def _give(self, task: Task) -> None:
         if self._outcomes:
+            if task.error is None and task.value is NO_VALUE and task.collected is None:
+                return  # it was finished in a run before this one
             self._on_next(outcome_of(task, self._now()))
         elif task.error is not None:
             self._failed(task.error, outcome_of(task, self._now()))

@@ -6,11 +6,20 @@ from rxpool.pool._entries import Entries, halves
 from rxpool.pool._flow_ledger import FlowLedger
 from rxpool.pool._task import Task, again
 
-__all__ = ("GO", "WAIT", "Parking")
+__all__ = ("GO", "WAIT", "Parking", "Stored")
 
 # What a flow's gate answers, unless it is the error with which an attempt fails.
 GO: Final = "go"
 WAIT: Final = "wait"
+
+
+class Stored:
+    """What a flow's gate answers if the result is known already."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 class Parking(Entries):
@@ -30,6 +39,13 @@ class Parking(Entries):
             else:
                 flow.waiting.appendleft(task)
                 flow.holding = task
+            return False
+        if type(verdict) is Stored:
+            self._place(flow, task)
+            task.settled = True
+            self._release_key(flow, task)
+            self._succeed(flow, task, verdict.value)
+            self.resolved.append(flow)
             return False
         task.refused = getattr(task, "refused", 0) + 1
         self._suspend(flow, task, verdict)
@@ -83,6 +99,10 @@ class Parking(Entries):
             self._fail(flow, task, error)
             return
         task.error = None
+        self._succeed(flow, task, value)
+
+    def _succeed(self, flow: FlowLedger, task: Task, value: Any) -> None:
+        """A task has a result without having run."""
         task.value = value
         flow.counted += 1
         if not hasattr(task, "took"):

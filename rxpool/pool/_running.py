@@ -50,7 +50,7 @@ class Running(Lots):
         if task.settled:  # cancelled before it started
             return self.settle(task, None, None)
         flow = task.flow
-        if flow.timeout is not None and not flow.armed:
+        if flow.watched and not flow.armed:
             self.watch(flow)
         # What a run sets is its own: the variables of the task stay as they were.
         context = Context() if task.context is None else task.context.copy()
@@ -81,7 +81,7 @@ class Running(Lots):
         cell = [0]  # successes that the books do not have yet
         value = error = None
         work = False
-        timed = flow.timeout is not None
+        timed = flow.watched
         blank = Context()  # for tasks that bring no variables
         context = blank
         known: Any = None  # a type that is known to be no work

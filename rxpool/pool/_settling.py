@@ -59,6 +59,8 @@ class Settling(Books):
         """A task ended: note it, deliver what can be, answer the next one for its slot."""
         binding = task.flow.binding
         entry = following = None
+        if task.flow.gate is not None and error is None and not task.settled:
+            error = task.flow.gate.keep(task, value)
         try:
             self._acquire()
             if self.ledger.settle(task, value, error, self.now()):

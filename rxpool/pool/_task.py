@@ -25,8 +25,10 @@ class Task:
         "ending",
         "error",
         "flow",
+        "hedged",
         "inner",
         "item",
+        "journalled",
         "key",
         "note",
         "parts",
@@ -34,6 +36,7 @@ class Task:
         "placed",
         "rank",
         "refused",
+        "rival",
         "running",
         "settled",
         "slot",
@@ -57,6 +60,9 @@ class Task:
     ticket: Any  #: its place in the line of a limit, or why it can have none
     permit: int | None  #: of a breaker, for the attempt that runs
     refused: int  #: how often a breaker let it not start
+    journalled: Any  #: its id in the journal and, if it was finished, its result in a tuple
+    hedged: bool  #: there is, or was to be, a second run
+    rival: Any  #: the other run of the same item, None when that is over
     unclaimed: bool  #: its key was let go already
     spent: float  #: seconds that attempts before this one took
 
@@ -85,7 +91,7 @@ def again(task: Task) -> Task:
     other.placed = task.placed
     other.context = None if task.context is None else task.context.copy()
     other.spent = getattr(task, "spent", 0.0) + getattr(task, "took", 0.0)
-    for name in ("key", "rank", "ticket", "crashes", "refused"):
+    for name in ("key", "rank", "ticket", "crashes", "refused", "journalled"):
         if hasattr(task, name):
             setattr(other, name, getattr(task, name))
     return other

@@ -133,11 +133,11 @@ def test_exhaust_map(pool, error, name, value):
 
 
 COMMON = ["concurrency", "deadline", "key", "max_pending", "max_reorder", "order", "priority"]
-COMMON += ["breaker", "limit", "retry"]
+COMMON += ["breaker", "hedge", "limit", "retry"]
 KNOWN = {
-    "map": [*COMMON, "fallback", "on_failure", "overflow", "timeout"],
-    "outcomes": [*COMMON, "fallback", "overflow", "timeout"],
-    "imap": [*COMMON, "fallback", "on_failure", "timeout"],
+    "map": [*COMMON, "fallback", "journal", "on_failure", "overflow", "timeout"],
+    "outcomes": [*COMMON, "fallback", "journal", "overflow", "timeout"],
+    "imap": [*COMMON, "fallback", "journal", "on_failure", "timeout"],
     "map_batches": [*COMMON, "bisect", "on_failure", "overflow", "timeout"],
     "switch_map": ["deadline", "on_failure", "timeout"],
     "exhaust_map": ["deadline", "on_failure", "queue_latest", "timeout"],
