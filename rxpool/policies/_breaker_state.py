@@ -16,6 +16,7 @@ State: TypeAlias = Literal[
 ]
 
 DEFAULT_WAIT = 60.0  #: seconds in the open state, also until the user's function has said
+_NONE = -2  #: nobody's permit, and not the answer to those who are refused either
 _KEPT = 256  #: changes that wait to be fetched; beyond that the oldest are lost
 
 
@@ -102,7 +103,7 @@ class BreakerState:
         self.changes: deque[Change] = deque(maxlen=_KEPT)
         self.serial = -1
         self.free = self.clean = -1
-        self._counting = -1  # the permit whose results go into the window
+        self._counting = _NONE  # the permit whose results go into the window
         self._probes: dict[int, float] = {}  # permits of probes, and when they are given up
         self._ends = inf  # when the open or half-open state may end by itself
         self._opened = 0.0
@@ -241,7 +242,7 @@ class BreakerState:
         self._ends = inf
         passes = state in ("closed", "metrics_only", "disabled")
         counts = passes and state != "disabled"
-        self._counting = self.serial if counts else -1
+        self._counting = self.serial if counts else _NONE
         if state == "open":
             wait = self._rules.wait
             self.attempt += 1

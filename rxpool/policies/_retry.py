@@ -80,10 +80,10 @@ class Retry:
     def __post_init__(self) -> None:
         if not _tenacity.stops(self.max_attempts):
             checks.count("max_attempts", self.max_attempts, least=1)
-        if not callable(self.backoff):
+        if _tenacity.stops(self.backoff) or not callable(self.backoff):
             if not isinstance(self.backoff, str):
                 raise InvalidArgumentType(
-                    f"backoff must be a str or callable, got {self.backoff!r}"
+                    f"backoff must be a str or a function of seconds, got {self.backoff!r}"
                 )
             checks.one_of("backoff", self.backoff, ("exponential", "linear", "constant"))
         # The class is frozen: durations are kept as seconds.
