@@ -214,9 +214,14 @@ class DebounceManager(CallFace):
 
     # -- the engine -------------------------------------------------------------------------
 
+    def _ring(self, now: float) -> None:
+        # Edges come with the timer alone: calls of one turn are one burst, also without a wait.
+        with self._lock:
+            self._state.expire(now)
+            self._emitted()
+        self._pump()
+
     def _take(self, now: float) -> list[FaceFuture[Any]]:
-        self._state.expire(now)
-        self._emitted()
         if self._running or not self._next:
             return []
         sharing = [future for future in self._next if future._state is PENDING]

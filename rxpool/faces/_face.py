@@ -46,7 +46,7 @@ class Face:
         self._clock = Clock.of(scheduler)
         self._now = self._clock.now
         self._runner = Runner(self._name, pool, workers, self._clock, scheduler)
-        self._alarm = Alarm(self._clock, self._pump)
+        self._alarm = Alarm(self._clock, self._ring)
         self._lock = RLock()
         self._room = Condition(self._lock)
         self._changed = Condition(self._lock)  # for who waits for the end
@@ -90,6 +90,10 @@ class Face:
         """A waiting call was cancelled."""
 
     # -- the engine -------------------------------------------------------------------------
+
+    def _ring(self, now: float) -> None:
+        """The time has come for which the alarm was set."""
+        self._pump(now)
 
     def _pump(self, now: float = 0.0) -> None:
         """Start what may start; at *now*, or at the present if that is later."""
