@@ -59,7 +59,8 @@ class Retry:
         on: The errors after which the item is tried again: an exception type, a tuple of
             them, or a predicate.
         budget: The most retries per first attempt over a sliding minute (`RetryBudget`),
-            0 or more; None sets no such bound.
+            0 or more; None sets no such bound.  Those that wait for as long as the error asks,
+            or for a breaker, are not counted.
 
     Raises:
         InvalidArgument: If an argument is out of range.

@@ -7,7 +7,7 @@ from functools import partial
 from random import random
 from typing import Any, Final
 
-from rxpool.errors import InvalidItem
+from rxpool.errors import CircuitOpen, InvalidItem
 from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry, Ticket
 from rxpool.pool._binding import NO_VALUE
 from rxpool.pool._parking import GO, WAIT, Stored
@@ -229,10 +229,18 @@ class Gate:
         if retry is None:
             return None
         now = self._clock.now()
-        tries = task.attempts + getattr(task, "refused", 0)
-        wait = retry.wait_before_next(tries, error, now - task.accepted, random())
+        refused = getattr(task, "refused", 0)
+        tries = task.attempts + refused
+        if isinstance(error, CircuitOpen) and isinstance(retry.max_attempts, int):
+            # That was no attempt: it waits for the breaker for as long as there are some left.
+            tries = max(task.attempts, min(tries, retry.max_attempts - 1))
+        elif isinstance(retry.max_attempts, int):
+            tries = task.attempts
+        wait = retry.wait_before_next(max(tries, 1), error, now - task.accepted, random())
         if wait is None or self._budget is None:
             return wait
+        if isinstance(error, CircuitOpen) or _is_seconds(getattr(error, "retry_after", None)):
+            return wait  # the other side is spared: it has said when
         with self._lock:
             if first_attempts > self._asked:
                 self._budget.deposit(now, first_attempts - self._asked)

@@ -1,0 +1,1 @@
+"""A service with limits, for the example of calling one."""
