@@ -68,7 +68,7 @@ class BreakerState:
     Attributes:
         state: Where it is.
         free: The permit that everybody gets, or -1 if a call has to be looked at.
-        clean: The permit with which a good call changes nothing, since the window is full of
+        clean: A permit with which a good call changes nothing, since the window is full of
             good ones; or -1.
         attempt: How often it opened since it was last closed.
         wants_wait: It opened, and `set_wait` must say for how long.
@@ -176,7 +176,7 @@ class BreakerState:
 
     def set_wait(self, serial: int, wait: float) -> None:
         """How long the open state that began with *serial* lasts."""
-        if self.serial == serial and self.wants_wait:
+        if self.serial == serial:
             self.wants_wait = False
             self._ends = self._opened + wait
 
@@ -237,7 +237,6 @@ class BreakerState:
             self.changes.append(Change(before, state, now))
         self.serial += 1
         self.wants_wait = False
-        self.clean = -1
         self._probes.clear()
         self._ends = inf
         passes = state in ("closed", "metrics_only", "disabled")

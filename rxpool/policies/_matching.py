@@ -41,6 +41,5 @@ def matches(errors: Errors, error: BaseException) -> bool:
 def names(errors: Errors, kind: type[BaseException]) -> bool:
     """Whether *errors* speaks of *kind* itself, not only of a base class of it."""
     if isinstance(errors, tuple):
-        types: Any = errors
-        return any(issubclass(one, kind) for one in types)
+        return any(issubclass(one, kind) for one in cast("Any", errors))
     return not isinstance(errors, type) or issubclass(errors, kind)

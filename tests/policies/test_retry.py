@@ -129,6 +129,8 @@ def test_waits_do_not_overflow(backoff, delay):
     for attempts in (1, 2, 63, 1023, 1024, 1025, 10**6, 10**399):
         assert 0 <= retry.wait_before_next(attempts, BOOM, 0.0, 0.0) <= 1e9
     assert retry.wait_before_next(10**399, BOOM, 0.0, 0.0) == 1e9
+    more = Retry(10**400, delay, backoff, max_delay=1e12, jitter=0.0)
+    assert more.wait_before_next(10**399, BOOM, 0.0, 0.0) == 1e9
 
 
 @given(
