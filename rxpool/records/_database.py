@@ -1,18 +1,20 @@
 """`Database`: an SQLite file of ours, shared by threads and processes."""
 
+import errno
 import os
+import pathlib
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from rxpool.errors import InvalidArgument, RxPoolError
 from rxpool.records._kept import shown
 
-__all__ = ("MAGIC", "Database", "connect_to_read")
+__all__ = ("Database", "connect_to_read", "is_database")
 
-MAGIC: Final = b"SQLite format 3\0"  #: what an SQLite file begins with
+_SMALLEST: Final = 512  #: bytes that a database has at least, if it is not empty
 _BUSY: Final = 30.0  #: seconds to wait for another process that writes
 
 
@@ -30,8 +32,6 @@ class Database:
         # A leaf lock: values are pickled before it is taken.
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        with open(path, "ab"):  # makes it, or says in Python's words why that cannot be
-            pass
         _refuse_others(path, kind)
         connection = _connect(path)
         try:
@@ -44,20 +44,20 @@ class Database:
     def _prepare(
         self, connection: sqlite3.Connection, version: int, schema: Sequence[str]
     ) -> None:
-        if check(connection, self.path, self.kind, version):
-            _retry_busy(lambda: connection.execute("PRAGMA synchronous = NORMAL"))
+        if _check(connection, self.path, self.kind, version):
+            connection.execute("PRAGMA synchronous = NORMAL")
             return
         _retry_busy(lambda: connection.execute("PRAGMA journal_mode = WAL"))
         connection.execute("PRAGMA synchronous = NORMAL")
         connection.execute("BEGIN IMMEDIATE")
         try:
-            if not check(connection, self.path, self.kind, version):
+            if not _check(connection, self.path, self.kind, version):
                 connection.execute("CREATE TABLE rxpool (kind TEXT, version INTEGER)")
                 connection.execute("INSERT INTO rxpool VALUES (?, ?)", (self.kind, version))
                 for statement in schema:
                     connection.execute(statement)
         except BaseException:
-            connection.execute("ROLLBACK")
+            _roll_back(connection)
             raise
         connection.execute("COMMIT")
 
@@ -80,7 +80,7 @@ class Database:
                 connection.executemany(sql, parameters)
                 connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                _roll_back(connection)
                 raise
 
     def _opened(self) -> sqlite3.Connection:
@@ -101,7 +101,7 @@ def connect_to_read(path: str, kind: str, version: int) -> sqlite3.Connection:
     _refuse_others(path, kind)
     connection = _connect(path)
     try:
-        if not check(connection, path, kind, version):
+        if not _check(connection, path, kind, version):
             raise InvalidArgument(f"{path} holds no {kind}: it is an empty database")
         connection.execute("PRAGMA query_only = ON")
     except BaseException:
@@ -110,7 +110,7 @@ def connect_to_read(path: str, kind: str, version: int) -> sqlite3.Connection:
     return connection
 
 
-def check(connection: sqlite3.Connection, path: str, kind: str, version: int) -> bool:
+def _check(connection: sqlite3.Connection, path: str, kind: str, version: int) -> bool:
     """Whether the file is ours; False if it is empty.
 
     Raises:
@@ -134,28 +134,58 @@ def check(connection: sqlite3.Connection, path: str, kind: str, version: int) ->
     return True
 
 
+def is_database(path: str) -> bool:
+    """Whether what is there is a file of SQLite's; an empty one is not.
+
+    SQLite itself has to tell: to open and close the file beside it would drop the locks of
+    all its connections in this process, and other processes would take it for unused.
+    """
+    if os.stat(path).st_size < _SMALLEST or not os.path.isfile(path):
+        return False
+    connection = sqlite3.connect(
+        f"{pathlib.Path(path).as_uri()}?mode=ro", uri=True, timeout=_BUSY
+    )
+    try:
+        connection.execute("PRAGMA schema_version").fetchall()
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN):
+            raise
+        return False  # what cannot be opened is left to those who say it in Python's words
+    finally:
+        connection.close()
+    return True
+
+
 def _refuse_others(path: str, kind: str) -> None:
-    with open(path, "rb") as file:
-        head = file.read(len(MAGIC))
-    if head and head != MAGIC:
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not os.path.exists(path):
+        os.stat(os.path.dirname(path))
+    elif os.path.getsize(path) and not is_database(path):
+        with open(path, "rb") as file:
+            head = file.read(20)
         raise InvalidArgument(f"{path} holds no {kind}: it begins with {head!r}")
 
 
 def _connect(path: str) -> sqlite3.Connection:
     # Each statement is a transaction unless one is begun; threads take turns by the lock.
-    return sqlite3.connect(
-        os.fspath(path), timeout=_BUSY, isolation_level=None, check_same_thread=False
-    )
+    return sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
 
 
-def _retry_busy(step: Any) -> None:
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:  # some errors end it
+        connection.execute("ROLLBACK")
+
+
+def _retry_busy(step: Callable[[], object]) -> None:
     """Do what SQLite does not wait for by itself when another process is in the way."""
     until = time.monotonic() + _BUSY
     while True:
         try:
             step()
             return
-        except sqlite3.OperationalError:
-            if time.monotonic() > until:
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= until:
                 raise
             time.sleep(0.01)

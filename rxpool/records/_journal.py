@@ -59,7 +59,7 @@ class Journal:
 
     Raises:
         InvalidArgument: If the file is no journal, or an option is wrong.
-        OSError: If the file cannot be opened.
+        OSError, sqlite3.Error: If the file cannot be opened.
     """
 
     def __init__(

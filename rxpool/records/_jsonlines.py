@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from rxpool import _checks as checks
 from rxpool._log import log
 from rxpool.errors import InvalidArgument
+from rxpool.records._database import is_database
 from rxpool.records._letter import BEGINNING, DeadLetter, Encode, from_line, to_line
 from rxpool.records._sink import DeadLetters, Path
 
@@ -42,6 +43,10 @@ class JsonLinesDeadLetters(DeadLetters):
         if encode is not None:
             checks.call("encode", encode)
         super().__init__(os.path.abspath(path), encode)
+        if os.path.exists(self.path) and is_database(self.path):
+            raise InvalidArgument(
+                f"{self.path} holds no lines of dead letters: it is a database"
+            )
         # Unbuffered, and each write goes to the end, wherever others have moved that.
         self._file = open(self.path, "a+b", buffering=0)  # noqa: SIM115
         try:

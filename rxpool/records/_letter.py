@@ -18,7 +18,7 @@ __all__ = ("BEGINNING", "DeadLetter", "Encode", "from_line", "letter_of", "to_li
 #: gives what is to be kept in place of an item
 Encode = Callable[[Any], Any]
 
-VERSION: Final = 1
+_VERSION: Final = 1
 BEGINNING: Final = b'{"rxpool_letter":'  #: of each line
 
 
@@ -76,7 +76,7 @@ def letter_of(failure: Failure[Any], time: datetime, encode: Encode | None) -> D
 def to_line(letter: DeadLetter) -> bytes:
     """One line of JSON, its end included."""
     head = {
-        "rxpool_letter": VERSION,
+        "rxpool_letter": _VERSION,
         "time": letter.time.astimezone(UTC).isoformat(),
         "error": letter.error,
         "message": letter.message,
@@ -107,7 +107,7 @@ def from_line(line: bytes, allow_pickle: bool) -> DeadLetter | None:
         return None
     try:
         version, kind, item = fields["rxpool_letter"], fields["kind"], fields["item"]
-        if version != VERSION or kind not in KINDS:
+        if version != _VERSION or kind not in KINDS:
             raise InvalidArgument(f"a dead letter of version {version!r}, {kind=}, is unknown")
         if kind == "json":
             data: str | bytes = json.dumps(item, separators=(",", ":"))

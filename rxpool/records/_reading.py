@@ -12,7 +12,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 from rxpool import _checks as checks
 from rxpool._log import log
 from rxpool.errors import InvalidItem
-from rxpool.records._database import MAGIC
+from rxpool.records._database import is_database
 from rxpool.records._jsonlines import check_lines, read_lines
 from rxpool.records._letter import DeadLetter
 from rxpool.records._sink import Path
@@ -39,11 +39,12 @@ def read(path: Path, *, allow_pickle: bool = False) -> Iterator[DeadLetter]:
     """
     checks.flag("allow_pickle", allow_pickle)
     full = os.path.abspath(path)
-    with open(full, "rb") as file:
-        head = file.read(len(MAGIC))
-    if head == MAGIC:
+    if is_database(full):
         return read_table(full, allow_pickle)
-    check_lines(full, head)
+    if not os.path.getsize(full):
+        return iter(())
+    with open(full, "rb") as file:
+        check_lines(full, file.read(20))
     return read_lines(full, allow_pickle)
 
 

@@ -1,6 +1,7 @@
 """`DeadLetters`: the observer that both kinds of files share."""
 
 import threading
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime
 from os import PathLike
 from types import TracebackType
@@ -16,7 +17,7 @@ __all__ = ("DeadLetters", "Path")
 Path: TypeAlias = str | PathLike[str]
 
 
-class DeadLetters:
+class DeadLetters(ABC):
     """Keeps each `Failure` that it is given; for several flows and threads at once."""
 
     def __init__(self, path: str, encode: Encode | None = None) -> None:
@@ -51,7 +52,7 @@ class DeadLetters:
         """The stream of failures failed: that is logged; the file stays open."""
         log.error("a stream of failures ended with an error", path=self.path, exc_info=error)
 
-    def on_completed(self) -> None:
+    def on_completed(self) -> None:  # noqa: B027
         """Nothing to do: other streams may go on, and what was kept is in the file."""
 
     def close(self) -> None:
@@ -61,13 +62,13 @@ class DeadLetters:
                 self._closed = True
                 self._release()
 
+    @abstractmethod
     def _write(self, letter: DeadLetter) -> None:
         """Write *letter*; the lock is held."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _release(self) -> None:
         """Let go of the file; the lock is held."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

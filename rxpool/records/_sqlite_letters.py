@@ -37,7 +37,7 @@ class SqliteDeadLetters(DeadLetters):
 
     Raises:
         InvalidArgument: If the file holds something else.
-        OSError: If the file cannot be opened.
+        OSError, sqlite3.Error: If the file cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:

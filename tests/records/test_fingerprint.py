@@ -8,6 +8,7 @@ import subprocess
 import sys
 import types
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,13 @@ class Slotted:
         return x + self.step
 
 
+class Level(Enum):
+    """A setting by name."""
+
+    LOW = 1
+    HIGH = 2
+
+
 @dataclass(frozen=True)
 class Options:
     """A setting with parts."""
@@ -226,6 +234,7 @@ def test_settings():
     """In any order; values of any kind, containers by what is in them."""
     assert settings_of({"a": 1, "b": [2]}) == settings_of({"b": [2], "a": 1})
     all_ = [{}, {"a": 1}, {"a": "1"}, {"b": 1}, {"a": [1]}, {"a": [2]}, {"a": Options()}]
+    all_ += [{"a": Level.LOW}, {"a": Level.HIGH}]
     assert len({settings_of(s) for s in all_}) == len(all_)
 
 

@@ -252,7 +252,7 @@ def test_other_files_are_refused(tmp_path, path):
     assert (tmp_path / "mine").read_bytes() == before
     broken = tmp_path / "broken"
     broken.write_bytes(b"SQLite format 3\0" + b"x" * 4096)
-    with pytest.raises(InvalidArgument, match="no journal: file is not a database"):
+    with pytest.raises(InvalidArgument, match="no journal: it begins with b'SQLite"):
         Journal(broken)
     later = tmp_path / "later"
     Journal(later).close()
