@@ -106,14 +106,13 @@ class News:
 
         def ring(now: float) -> None:
             if (news := this()) is not None:
-                news._ring(due, now)  # pyright: ignore[reportPrivateUsage]
+                news._ring(now)  # pyright: ignore[reportPrivateUsage]
 
         return self.clock.alarm(due, ring)
 
-    def _ring(self, due: float, now: float) -> None:
+    def _ring(self, now: float) -> None:
         with self._lock:
-            if self._armed == due:
-                self._armed = None
+            self._armed = None
             self._state.expire(now)
             self.heard = True
         self.publish()

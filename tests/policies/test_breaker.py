@@ -193,6 +193,21 @@ def test_good_calls_are_counted_up_to_the_window(kind):
     assert breaker.metrics().calls == 0
 
 
+def test_a_clean_window_is_left_as_it_should_be():
+    """By a slow call, and for a new window."""
+    breaker = CircuitBreaker(sliding_window_size=2, slow_call_duration_threshold=1.0)
+    permit = breaker.admit(0.0)
+    for took in (0.0, 0.0, 0.0, 2.0):
+        breaker.succeeded(permit, 0.0, took)
+    assert (breaker.metrics().calls, breaker.metrics().slow) == (2, 1)
+    for _ in range(2):
+        breaker.succeeded(permit, 0.0, 0.0)
+    assert (breaker.metrics().calls, breaker.metrics().slow) == (2, 0)
+    breaker.close()
+    breaker.succeeded(breaker.admit(0.0), 0.0, 0.0)
+    assert breaker.metrics().calls == 1
+
+
 # -- by hand -----------------------------------------------------------------------
 
 
@@ -451,13 +466,17 @@ def test_half_open_by_a_real_timer():
 
 
 def test_a_breaker_that_is_gone_leaves_no_timer():
-    """Nobody has to close a breaker."""
+    """Nor does one that needs none; nobody has to close a breaker."""
     scheduler = TimerScheduler.singleton()
     before = scheduler.pending
     breaker = tripping(
         wait_duration_in_open_state=3600.0,
         automatic_transition_from_open_to_half_open_enabled=True,
     )
+    trip(breaker, time.monotonic())
+    assert scheduler.pending == before + 1
+    breaker.close()
+    assert scheduler.pending == before
     trip(breaker, time.monotonic())
     assert scheduler.pending == before + 1
     del breaker
@@ -522,6 +541,33 @@ def test_no_result_is_lost_between_threads(kind):
     together(*[report] * 4)
     metrics = breaker.metrics()
     assert (metrics.calls, metrics.failed, metrics.slow) == (4 * each, 4000, 4000)
+
+
+@pytest.mark.usefixtures("frantic")
+@pytest.mark.parametrize("fails", [False, True])
+def test_it_opens_once(fails):
+    """Of those who report what opens it, one does, and the others come too late."""
+    for _ in range(60):
+        asked = []
+        breaker = CircuitBreaker(
+            failure_rate_threshold=0.01,
+            sliding_window_size=100,
+            minimum_number_of_calls=40,
+            wait_duration_in_open_state=lambda n, asked=asked: asked.append(n) or 1.0,
+        )
+        permit = breaker.admit(0.0)
+        breaker.failed(permit, 0.0, 0.0, BOOM)
+
+        def report(breaker=breaker, permit=permit):
+            for _ in range(20):
+                if fails:
+                    breaker.failed(permit, 0.0, 0.0, BOOM)
+                else:
+                    breaker.succeeded(permit, 0.0, 0.0)
+
+        together(*[report] * 4)
+        breaker.publish()
+        assert (breaker.state, asked, breaker.metrics().calls) == ("open", [1], 40)
 
 
 @pytest.mark.usefixtures("frantic")

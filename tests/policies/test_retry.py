@@ -460,11 +460,9 @@ def test_a_budget_is_bounded_and_keeps_its_sums():
 
 
 def test_a_clock_that_goes_back_stands_still():
-    """Nothing is granted twice for that."""
+    """Nothing is granted twice for that, and nothing piles up."""
     budget = RetryBudget(0.0, floor=2)
-    assert [budget.withdraw(now) for now in (100.0, 30.0, 99.0, 159.0)] == [
-        True,
-        True,
-        False,
-        False,
-    ]
+    nows = (100.0, 30.0, 99.0, 100.0, 30.0, 100.0)
+    assert [budget.withdraw(now) for now in nows] == [True, True, False, False, False, False]
+    assert len(budget._buckets) == 1
+    assert [budget.withdraw(now) for now in (160.0, 161.0)] == [False, True]
