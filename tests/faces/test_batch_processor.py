@@ -5,6 +5,7 @@ Virtual time: ticks are seconds, and plain functions run at the tick at which th
 
 import asyncio
 import threading
+import time
 from concurrent.futures import wait
 
 import pytest
@@ -540,35 +541,68 @@ def test_close_gives_up_in_time():
 
 def test_adding_from_many_threads(frantic):
     """Every item gets its own result, whatever races; nothing is lost or doubled."""
-    seen = []
+    seen, ends, each = [], {}, 4000
 
     def fn(items):
         seen.extend(items)
-        assert len(items) <= 7
+        assert len(items) <= 3
         return [item * 2 for item in items]
 
-    ends = {}
-
     def feed(start):
-        futures = [(i, processor.add(i)) for i in range(start, start + 400)]
+        futures = [(i, processor.add(i)) for i in range(start, start + each)]
         for i, future in futures:
             if i % 5 == 0:
                 future.cancel()
         for i, future in futures:
             ends[i] = "cancelled" if future.cancelled() else future.result(20)
 
-    with BatchProcessor(fn, max_size=7, max_delay=0.001, max_in_flight=3) as processor:
-        threads = [threading.Thread(target=feed, args=(n * 400,)) for n in range(4)]
+    with BatchProcessor(fn, max_size=3, max_delay=0.001, max_in_flight=3) as processor:
+        threads = [threading.Thread(target=feed, args=(n * each,)) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(ends) == 1600
+    assert len(ends) == 4 * each
     assert all(end in ("cancelled", i * 2) for i, end in ends.items())
     gone = {i for i, end in ends.items() if end == "cancelled"}
-    assert sorted(seen) == sorted(set(range(1600)) - gone)
+    assert sorted(seen) == sorted(set(range(4 * each)) - gone)
     m = processor.metrics()
-    assert (m.accepted, m.succeeded, m.cancelled) == (1600, 1600 - len(gone), len(gone))
+    assert (m.accepted, m.pending, m.running, m.failed) == (4 * each, 0, 0, 0)
+    assert (m.succeeded, m.cancelled) == (4 * each - len(gone), len(gone))
+
+
+def test_the_bound_holds_against_racing_threads():
+    """Whoever looks for room gets it in the same step: others get their turn in between here,
+    as the clock gives it to them."""
+    gate, most = threading.Event(), [0]
+
+    def fn(items):
+        gate.wait(20)
+        return items
+
+    def now():
+        time.sleep(0)
+        most[0] = max(most[0], processor.pending)
+        return time.monotonic()
+
+    processor = BatchProcessor(fn, max_size=50, max_delay=0.001, max_pending=10)
+    processor._now = now
+    first = processor.add(0)
+    while not first.running():
+        time.sleep(0)
+    threads = [
+        threading.Thread(target=lambda: [processor.add(1) for _ in range(10)]) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    while processor.pending < 10:
+        time.sleep(0)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert processor.close()
+    assert most[0] == 10
+    assert processor.metrics().succeeded == 81
 
 
 def test_waiting_in_virtual_time_is_refused():

@@ -250,40 +250,42 @@ def test_on_an_event_loop():
             await asyncio.sleep(0)
             return text, asyncio.get_running_loop()
 
-        async with DebounceManager(0.005) as manager:
+        async with DebounceManager(60) as manager:
             futures = [manager.execute(search, text) for text in ("a", "ab", "abc")]
+            manager.flush()
             ends = [await future for future in futures]
         assert ends == [("abc", asyncio.get_running_loop())] * 3
 
     asyncio.run(main())
 
 
-def test_racing_threads(frantic):
+@pytest.mark.parametrize("leading", [False, True])
+def test_racing_threads(frantic, leading):
     """Every caller is settled, with the result of a call that was made; none overlaps."""
-    guard, running, ran, ends = threading.Lock(), [0], [], []
+    guard, ran, ends, each = threading.Lock(), [], [], 2000
 
     def call(number):
         assert guard.acquire(blocking=False)
-        running[0] += 1
         ran.append(number)
         guard.release()
         return number
 
     def feed(start):
-        futures = [manager.execute(call, i) for i in range(start, start + 200)]
+        futures = [manager.execute(call, i) for i in range(start, start + each)]
         for at, future in enumerate(futures):
-            if at % 4 == 0:
+            if at % 4 == 0 and not leading:
                 future.cancel()
         ends.extend(None if f.cancelled() else f.result(20) for f in futures)
 
-    with DebounceManager(0.0, max_wait=0.0) as manager:
-        threads = [threading.Thread(target=feed, args=(n * 200,)) for n in range(4)]
+    with DebounceManager(0.0, max_wait=0.0, leading=leading, trailing=not leading) as manager:
+        threads = [threading.Thread(target=feed, args=(n * each,)) for n in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(ends) == 800
+    assert len(ends) == 4 * each
     assert {end for end in ends if end is not None} <= set(ran)
     m = manager.metrics()
     assert m.runs == len(ran) == len(set(ran))
-    assert (m.succeeded, m.cancelled) == (800 - ends.count(None), ends.count(None))
+    assert (m.succeeded, m.cancelled) == (4 * each - ends.count(None), ends.count(None))
+    assert (m.accepted, m.pending, m.running) == (4 * each, 0, 0)
