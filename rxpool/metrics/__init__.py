@@ -3,11 +3,12 @@
 from rxpool.metrics._bottleneck import Bottleneck, bottleneck
 from rxpool.metrics._histogram import Histogram
 from rxpool.metrics._json_lines import JsonLinesSink
-from rxpool.metrics._monitor import PerformanceMonitor, Snapshot
+from rxpool.metrics._monitor import PerformanceMonitor
 from rxpool.metrics._opentelemetry import OpenTelemetrySink
 from rxpool.metrics._prometheus import PrometheusSink
 from rxpool.metrics._report import Report
 from rxpool.metrics._resources import Resources, resources
+from rxpool.metrics._series import Snapshot
 from rxpool.metrics._sink import Sink, fan_out
 from rxpool.metrics._structlog import StructlogSink
 from rxpool.metrics._trace import AttemptRecord, TraceWriter

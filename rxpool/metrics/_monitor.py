@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from math import floor
 from time import perf_counter
 from types import MappingProxyType
@@ -15,29 +14,18 @@ from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.events import MetricEvent
 from rxpool.metrics._every import every
 from rxpool.metrics._report import Report, table
-from rxpool.metrics._series import SLOTS, Series
+from rxpool.metrics._series import SLOTS, Key, Series, Snapshot
 from rxpool.metrics._sink import Sink
 from rxpool.metrics._timed import Timed
 from rxpool.metrics.names import METRICS, Metric
 from rxpool.timing import Clock
 
-__all__ = ("OVERFLOW", "PerformanceMonitor", "Snapshot")
+__all__ = ("OVERFLOW", "PerformanceMonitor")
 
 #: the name under which events are counted that have no room under their own
 OVERFLOW = "rxpool.monitor.overflow"
 _REST = frozenset({("overflow", "true")})
 _NONE: frozenset[tuple[str, str]] = frozenset()
-
-_Key = tuple[str, frozenset[tuple[str, str]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """All that a monitor knew at one instant; can be pickled, and merged into a monitor."""
-
-    window: float
-    elapsed: float  #: seconds for which the monitor has measured
-    series: Mapping[_Key, Series]  # the slots of their windows are numbered from now back
 
 
 class PerformanceMonitor(Sink):
@@ -73,8 +61,8 @@ class PerformanceMonitor(Sink):
         self._now = _reader(clock)
         self._since = self._now()
         self._lock = threading.Lock()
-        self._series: dict[_Key, Series] = {}
-        self._by_name: dict[str, list[_Key]] = {}
+        self._series: dict[Key, Series] = {}
+        self._by_name: dict[str, list[Key]] = {}
 
     # -- what goes in -----------------------------------------------------------------
 
@@ -123,7 +111,7 @@ class PerformanceMonitor(Sink):
         """
         return Timed(self.on_next, self._now, name, attributes)
 
-    def _new(self, key: _Key, unit: str) -> tuple[Series, bool]:
+    def _new(self, key: Key, unit: str) -> tuple[Series, bool]:
         """A series for *key*, or the one of what has no room; and which of them it is.
 
         The lock is held.

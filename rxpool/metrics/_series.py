@@ -1,13 +1,17 @@
 """What a monitor keeps of one name with one set of attributes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import floor
-from typing import Final
+from typing import Final, TypeAlias
 
 from rxpool.metrics._histogram import Histogram
 from rxpool.metrics.names import Metric
 
-__all__ = ("SLOTS", "Series", "Window")
+__all__ = ("SLOTS", "Key", "Series", "Snapshot", "Window")
+
+#: a name and a set of attributes
+Key: TypeAlias = tuple[str, frozenset[tuple[str, str]]]
 
 SLOTS: Final = 60  #: the window moves in this many steps; what it leaves, it leaves evenly
 
@@ -151,6 +155,15 @@ class Series:
         twin.outcome, twin.failed = self.outcome, self.failed
         twin.merge(self, shift)
         return twin
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that a monitor knew at one instant; can be pickled, and merged into a monitor."""
+
+    window: float
+    elapsed: float  #: seconds for which the monitor has measured
+    series: Mapping[Key, Series]  # the slots of their windows are numbered from now back
 
 
 def _outcome(attributes: Mapping[str, str]) -> tuple[str | None, bool]:

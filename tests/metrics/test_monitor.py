@@ -208,12 +208,10 @@ def test_every_leaves_out_what_a_slow_subscriber_misses():
             scheduler.sleep(timedelta(seconds=25))
 
     subscription = PerformanceMonitor().every(10).subscribe(slow, scheduler=scheduler)
-    scheduler.advance_by(timedelta(seconds=45))
+    scheduler.advance_by(timedelta(seconds=65))
     subscription.dispose()
     scheduler.advance_by(timedelta(seconds=45))
-    assert seen[0] == 10.0
-    assert all(at % 10 == 0 for at in seen[1:])
-    assert max(seen) <= 80.0
+    assert seen == [10.0, 40.0, 50.0, 60.0]
 
 
 def test_every_in_real_time_starts_no_thread_per_subscription():
@@ -278,18 +276,8 @@ def test_as_an_observer(caplog):
 def test_the_table():
     """A line for each name below the names of the columns."""
     monitor = PerformanceMonitor(clock=Hand())
-    assert str(monitor).split() == [
-        "name",
-        "unit",
-        "count",
-        "errors",
-        "rate",
-        "mean",
-        "p50",
-        "p90",
-        "p99",
-        "max",
-    ]
+    head = ["name", "unit", "count", "errors", "rate", "mean", "p50", "p90", "p99", "max"]
+    assert str(monitor).split() == head
     monitor.track("job", 0.5)
     monitor.on_next(event("rxpool.tasks", 12_345, "{task}", outcome="success"))
     head, job, tasks = str(monitor).splitlines()
