@@ -21,7 +21,14 @@ from rxpool.errors import (
 )
 from rxpool.events import MetricEvent
 from rxpool.outcomes import Failure, Outcome, Success
-from rxpool.policies import AdaptiveConcurrency, CircuitBreaker, Hedge, Limit, Retry
+from rxpool.policies import (
+    AdaptiveConcurrency,
+    CircuitBreaker,
+    Hedge,
+    Limit,
+    Retry,
+    guarded,
+)
 from rxpool.pool import Items, PoolReport, WorkerPool, iterate
 from rxpool.records import Journal
 from rxpool.tasks import CurrentTask, Progress, current_task
@@ -61,6 +68,7 @@ __all__ = (
     "WorkerStartError",
     "WouldBlock",
     "current_task",
+    "guarded",
     "iterate",
     "operators",
 )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol
 
-__all__ = ("Inlet", "Node", "current_inlet", "feeding")
+__all__ = ("Inlet", "Node", "current_inlet", "feeding", "feeding_again")
 
 
 class Node(Protocol):
@@ -74,6 +74,17 @@ def feeding(node: Node, inlet: Inlet | None = None) -> Generator[None, None, Non
     if nodes:
         nodes[-1][0].sources.append(node)
     nodes.append((node, current_inlet() if inlet is None else inlet))
+    try:
+        yield
+    finally:
+        nodes.pop()
+
+
+@contextmanager
+def feeding_again(node: Node, inlet: Inlet | None) -> Generator[None, None, None]:
+    """The same when *node* subscribes once more; what it feeds itself knows it already."""
+    nodes = _subscribing.nodes
+    nodes.append((node, inlet))
     try:
         yield
     finally:

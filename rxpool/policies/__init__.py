@@ -3,6 +3,7 @@
 from rxpool.policies._breaker import BreakerEvent, CircuitBreaker
 from rxpool.policies._breaker_state import BreakerMetrics
 from rxpool.policies._budget import RetryBudget
+from rxpool.policies._guarded import guarded
 from rxpool.policies._hedge import Hedge
 from rxpool.policies._limit import AdaptiveConcurrency, Limit, Ticket
 from rxpool.policies._retry import Retry
@@ -17,4 +18,5 @@ __all__ = (
     "Retry",
     "RetryBudget",
     "Ticket",
+    "guarded",
 )
