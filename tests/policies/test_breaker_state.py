@@ -303,7 +303,7 @@ def test_a_clock_that_goes_back_loses_nothing():
     assert window.calls == 4
     window.forget(9.0)
     assert (window.calls, window.failed, window.slow) == (0, 0, 0)
-    window.add(8.9, SLOW)  # when all is gone it has its own place
+    window.add(6.9, SLOW)  # when all is gone it has its own place
     assert (window.calls, window.slow) == (1, 1)
     window.forget(11.0)
     assert (window.calls, window.slow) == (0, 0)
