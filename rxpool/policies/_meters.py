@@ -65,7 +65,7 @@ class Rate:
         self.key = key
         self.jitter = jitter
         self.random: Callable[[], float] = random.random
-        self._paused = -inf
+        self._paused = self._latest = -inf
         self._meters: dict[Hashable, Meter] = {}
         self._resting: list[tuple[float, int, Hashable]] = []
         self._order = count()
@@ -122,7 +122,7 @@ class Rate:
     def take(self, key: Hashable, cost: float, now: float, waited: bool) -> None:
         """See `Part`."""
         meter = self._meter(key, now)
-        at = now
+        at = now = self._latest = max(now, self._latest)  # threads come with what they saw
         if waited:  # what a late timer costs is given back
             due = max(meter.due(cost), self._paused)
             if now - due <= _LATENESS:

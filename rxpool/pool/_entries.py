@@ -120,7 +120,7 @@ class Entries:
         self._stop(flow, task)
         if flow.gate is not None:
             permit, task.permit = getattr(task, "permit", None), None
-            took = max(0.0, now - task.started)
+            took = max(0.0, now - getattr(task, "started", now))
             self.later.append(partial(flow.gate.failed, permit, error, took))
         self._stand_in(flow, task, rival)
         return True

@@ -212,9 +212,7 @@ def test_terminate_while_a_retry_is_waited_for():
 
 def test_times_of_an_outcome():
     """`took` is what the attempts took, `waited` all the rest."""
-    found = run(
-        Plan(a="5! 3! 2"), "a@210 |@211", method="outcomes", retry=Retry(3, **EXACT)
-    )
+    found = run(Plan(a="5! 3! 2"), "a@210 |@211", method="outcomes", retry=Retry(3, **EXACT))
     record = found.messages[0].value.value
     assert (record.attempts, record.took, record.waited) == (3, 10, 30)
 
@@ -716,9 +714,7 @@ def test_one_item_one_outcome(plans, workers, attempts, order, keyed, replaced):
         else:
             assert isinstance(record, Success)
     for key in range(3) if keyed else [None]:
-        times = [
-            float(start[2:]) for start in plan.starts if key in (None, ord(start[0]) % 3)
-        ]
+        times = [float(start[2:]) for start in plan.starts if key in (None, ord(start[0]) % 3)]
         assert all(late - early >= 10 for early, late in zip(times, times[2:], strict=False))
 
 
@@ -740,9 +736,7 @@ def test_one_item_one_outcome(plans, workers, attempts, order, keyed, replaced):
 def test_a_second_run(steps, expected, attempts, order):
     """It starts after 10 ticks; the first to end well wins, the other is cancelled."""
     plan = Plan(a=steps)
-    found = run(
-        plan, "a@210 |@211", workers=2, order=order, hedge=Hedge(10, budget=None)
-    )
+    found = run(plan, "a@210 |@211", workers=2, order=order, hedge=Hedge(10, budget=None))
     assert found.text == expected
     assert len(plan.starts) == attempts
     assert found.counts["accepted"] == 1

@@ -1,0 +1,72 @@
+"""A run with a journal is killed again and again: in the end each item was done, once."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from rxpool import Journal
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLS = 50
+ITEMS = 4000
+WORKERS = 3
+
+PROGRAM = textwrap.dedent("""
+    import os, sys
+    import reactivex as rx
+    from rxpool import Journal, WorkerPool
+
+    folder, items, workers = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    notes = os.open(folder + "/done", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+
+    def work(item):
+        os.write(notes, f"{item}\\n".encode())
+        return item * item
+
+    with Journal(folder + "/journal", fingerprint="1") as journal, WorkerPool(workers) as pool:
+        stream = pool.pull(range(items)).pipe(pool.map(work, journal=journal))
+        stream.subscribe(lambda value: print(value, flush=True))
+    print("end", flush=True)
+""")
+
+
+@pytest.mark.timeout(240)
+def test_killed_at_any_instant(tmp_path):
+    """Finished items are not done again; those in flight are, and no others are lost."""
+    chance = random.Random(5)
+    folder = str(tmp_path)
+    command = [sys.executable, "-c", PROGRAM, folder, str(ITEMS), str(WORKERS)]
+    kills = runs = 0
+    while True:
+        runs += 1
+        assert runs <= KILLS + 1
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ}
+        ) as program:
+            assert program.stdout is not None
+            patience = chance.randrange(1, ITEMS // KILLS) if kills < KILLS else ITEMS
+            for line in program.stdout:
+                patience -= 1
+                if line == "end\n" or not patience:
+                    break
+            else:
+                line = ""
+            if line == "end\n":
+                assert program.wait(20) == 0
+                break
+            os.kill(program.pid, signal.SIGKILL)
+            kills += 1
+    assert kills == KILLS
+    done = Counter(map(int, (tmp_path / "done").read_text().split()))
+    assert set(done) == set(range(ITEMS))
+    again = sum(times - 1 for times in done.values())
+    assert again <= kills * WORKERS
+    with Journal(tmp_path / "journal", fingerprint="1") as journal:
+        assert journal.finished() == ITEMS
