@@ -1,7 +1,6 @@
 """`Kept`: a value in the form in which it is kept on disk."""
 
 import json
-import math
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,8 +78,6 @@ def _same(one: Any, other: Any, depth: int) -> bool:
         return all(type(key) is str for key in one) and (
             list(one) == list(other) and all(_same(one[k], other[k], depth - 1) for k in one)
         )
-    if kind is float:
-        return one == other and math.copysign(1, one) == math.copysign(1, other)
     return bool(one == other)
 
 

@@ -1,11 +1,13 @@
 """`DeadLetters`: the observer that both kinds of files share."""
 
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from datetime import UTC, datetime
 from os import PathLike
 from types import TracebackType
 from typing import Any, Self, TypeAlias
+
+from reactivex import abc
 
 from rxpool._log import log
 from rxpool.errors import InvalidArgumentType, RxPoolError
@@ -17,7 +19,7 @@ __all__ = ("DeadLetters", "Path")
 Path: TypeAlias = str | PathLike[str]
 
 
-class DeadLetters(ABC):
+class DeadLetters(abc.ObserverBase[Any]):
     """Keeps each `Failure` that it is given; for several flows and threads at once."""
 
     def __init__(self, path: str, encode: Encode | None = None) -> None:
@@ -52,7 +54,7 @@ class DeadLetters(ABC):
         """The stream of failures failed: that is logged; the file stays open."""
         log.error("a stream of failures ended with an error", path=self.path, exc_info=error)
 
-    def on_completed(self) -> None:  # noqa: B027
+    def on_completed(self) -> None:
         """Nothing to do: other streams may go on, and what was kept is in the file."""
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 
 import pytest
@@ -71,6 +72,30 @@ def test_an_error_leaves_no_transaction_open(tmp_path):
             it.change_many("INSERT INTO others VALUES (?)", [(1,)])
         it.change_many("INSERT INTO things VALUES (?)", [(1,), (2,)])
         assert it.change("DELETE FROM things") == 2
+
+
+@pytest.mark.parametrize("method", ["change", "rows"])
+def test_no_other_thread_comes_into_a_transaction(tmp_path, method):
+    """What it wrote there would go when that is rolled back."""
+    done = threading.Event()
+    with closing(made(tmp_path / "it")) as it:
+
+        def write():
+            getattr(it, method)("INSERT INTO things VALUES ('other')")
+            done.set()
+
+        other = threading.Thread(target=write)
+
+        def rows():
+            yield (1,)
+            other.start()
+            done.wait(0.2)  # it cannot: it waits for us
+            raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            it.change_many("INSERT INTO things VALUES (?)", rows())
+        other.join()
+        assert it.rows("SELECT * FROM things") == [("other",)]
 
 
 def test_a_file_is_made_whole_or_not_at_all(tmp_path):

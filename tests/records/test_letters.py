@@ -146,10 +146,23 @@ def test_a_pool_keeps_its_failures(tmp_path, sink):
     assert len(list(read(tmp_path / "letters"))) == 50
 
 
+class Bits:
+    """A file that takes a few bytes at a time, so that lines could mix."""
+
+    def __init__(self, file):
+        self.file = file
+        self.seek, self.read, self.close = file.seek, file.read, file.close
+
+    def write(self, data):
+        return self.file.write(data[:100])
+
+
 @sinks
 def test_many_threads(tmp_path, sink, frantic):
     """No letter is lost, doubled or mixed with another."""
     with sink(tmp_path / "letters") as letters:
+        if sink is JsonLinesDeadLetters:
+            letters._file = Bits(letters._file)
 
         def write(thread):
             for n in range(40):
