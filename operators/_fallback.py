@@ -63,8 +63,6 @@ def fallback(value_or_function: Any) -> Callable[[Observable[Any]], Observable[A
                 stage.fail(caused(raised, error))
 
             def on_error(error: Exception) -> None:
-                if relay.over:
-                    return
                 value = value_or_function
                 try:
                     if callable(value):

@@ -78,8 +78,6 @@ class _Attempts:
 
     def _failed(self, error: Exception) -> None:
         relay = self._relay
-        if relay.over:
-            return
         try:
             now = relay.clock.now()
             wait = self._rule.wait_before_next(self._made, error, now - self._began, random())

@@ -15,6 +15,8 @@ from reactivex.testing import ReactiveTest, TestScheduler
 from rxpool import CircuitBreaker, CircuitOpen, InvalidArgument, Retry, TimerScheduler
 from rxpool import operators as ops
 from rxpool._core import inlet
+from rxpool.operators._circuit_breaker import _Call as Call
+from rxpool.timing import Clock
 
 on_next, on_error = ReactiveTest.on_next, ReactiveTest.on_error
 on_completed, subscribe = ReactiveTest.on_completed, ReactiveTest.subscribe
@@ -80,7 +82,7 @@ def refusal(message):
     return message.value.exception
 
 
-# -- retry -----------------------------------------------------------------------------------
+# -- retry -------------------------------------------------------------------------------------
 
 BAD = [on_next(5, "a"), on_error(10, BOOM)]
 GOOD = [on_next(5, "b"), on_completed(7)]
@@ -150,6 +152,13 @@ RETRIES = {
         [subscribe(200, 210)],
         0,
     ),
+    "a budget counts the first attempt": (
+        Retry(9, backoff="constant", jitter=0, delay=1, budget=4),
+        [[on_error(1, BOOM)]] * 5,
+        [on_error(209, BOOM)],
+        [subscribe(at, at + 1) for at in (200, 202, 204, 206, 208)],
+        4,
+    ),
     "a budget grants its floor and no more": (
         Retry(9, backoff="constant", jitter=0, delay=1, budget=0.2),
         [[on_error(1, BOOM)]] * 3 + [[on_error(1, BOOM)]],
@@ -210,6 +219,21 @@ def test_subscribers_share_nothing():
         [on_error(210, BOOM)],
     ]
     assert len(cold.subscriptions) == 8
+
+
+def test_a_policy_is_told_of_the_time_since_the_subscription():
+    """In seconds of the clock, waits included."""
+    told = []
+
+    class Spy(Retry):
+        def wait_before_next(self, attempts, error, elapsed, random):
+            told.append((attempts, elapsed))
+            return super().wait_before_next(attempts, error, elapsed, random)
+
+    scheduler = TestScheduler()
+    cold = scheduler.create_cold_observable(on_error(5, BOOM))
+    scheduler.start(lambda: cold.pipe(ops.retry(Spy(3, **EXACT))))
+    assert told == [(1, 5.0), (2, 20.0), (3, 45.0)]
 
 
 @pytest.mark.parametrize("where", ["on", "backoff"])
@@ -476,7 +500,22 @@ def test_a_subscriber_that_raises_gives_the_permit_back():
     assert guard.metrics().calls == 0
 
 
-# -- fallback ------------------------------------------------------------------------------------
+def test_an_interrupt_while_the_source_is_subscribed_to_gives_the_permit_back():
+    """The next one gets the probe."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    guard = breaker(wait_duration_in_open_state=0)
+    for source in (rx.throw(BOOM), rx.throw(BOOM)):
+        source.pipe(ops.circuit_breaker(guard)).subscribe(on_error=lambda _: None)
+    with pytest.raises(KeyboardInterrupt):
+        rx.create(interrupted).pipe(ops.circuit_breaker(guard)).subscribe()
+    assert rx.of(1).pipe(ops.circuit_breaker(guard)).run() == 1
+    assert guard.state == "closed"
+
+
+# -- fallback ----------------------------------------------------------------------------------
 
 
 def later(scheduler, *messages):
@@ -570,7 +609,7 @@ def test_the_order_of_a_pool():
     ]
 
 
-# -- arguments -------------------------------------------------------------------------------------
+# -- arguments ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -616,7 +655,7 @@ def test_the_scheduler_that_is_given_goes_before_the_subscribers():
     assert given == [other, other]
 
 
-# -- threads -----------------------------------------------------------------------------------------
+# -- threads -----------------------------------------------------------------------------------
 
 
 def start(function, *args):
@@ -671,36 +710,28 @@ def test_producers_at_once_are_handed_on_one_at_a_time(make):
 
 @pytest.mark.usefixtures("frantic")
 def test_an_end_and_a_dispose_at_once_report_a_call_once():
-    """Caught: looking whether the call was reported and noting it in two steps."""
+    """Caught: looking whether the call was reported, and noting that it is, in two steps."""
     reports = []
 
     class Spy(CircuitBreaker):
         def succeeded(self, permit, now, took):
             reports.append("succeeded")
-            super().succeeded(permit, now, took)
 
         def release(self, permit):
             reports.append("released")
-            super().release(permit)
 
-    guard = Spy(name="spy")
-    rounds = 400
-    together = threading.Barrier(2)
-    sources = [Subject() for _ in range(rounds)]
-    guarded = [source.pipe(ops.circuit_breaker(guard)).subscribe() for source in sources]
+    clock = Clock(TimerScheduler.singleton())
+    calls = [Call(Spy(), 0, clock, 0.0) for _ in range(3000)]
+    together = threading.Barrier(4)
 
-    def complete():
-        for source in sources:
-            together.wait(PATIENCE)
-            source.on_completed()
+    def end(how):
+        together.wait(PATIENCE)
+        for call in calls:  # whoever is behind catches up, as there is less to do
+            how(call)
 
-    def leave():
-        for subscription in guarded:
-            together.wait(PATIENCE)
-            subscription.dispose()
-
-    finish([start(complete), start(leave)])
-    assert len(reports) == rounds
+    ways = [Call.succeeded, Call.cancelled] * 2
+    finish([start(end, how) for how in ways])
+    assert len(reports) == len(calls)
 
 
 @pytest.mark.usefixtures("frantic")
