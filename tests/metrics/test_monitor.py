@@ -287,28 +287,29 @@ def test_the_table():
     assert len({len(line) for line in (head, job, tasks)}) == 1
 
 
-def test_threads(frantic):
-    """Nothing is lost when many count, report and merge at once."""
+@pytest.mark.parametrize("turn", range(8))
+def test_threads(frantic, turn):
+    """Nothing is lost when many meet new sets of attributes, report and merge at once."""
     monitor, other = PerformanceMonitor(), PerformanceMonitor()
     other.track("other", 1.0)
     start = threading.Barrier(5)
     failures = []
 
-    def count(number):
+    def count():
         start.wait()
-        for n in range(1500):
-            monitor.on_next(MetricEvent("job", 1.0, "s", 0.0, {"worker": str(n % 7)}))
+        for n in range(900):
+            monitor.on_next(MetricEvent("job", 1.0, "s", 0.0, {"worker": str(n % 300)}))
 
     def look():
         start.wait()
         try:
-            for _ in range(30):
+            for _ in range(10):
                 monitor.reports()
                 monitor.merge(other)
         except Exception as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=count, args=(n,)) for n in range(4)]
+    threads = [threading.Thread(target=count) for _ in range(4)]
     threads.append(threading.Thread(target=look))
     for thread in threads:
         thread.start()
@@ -316,8 +317,9 @@ def test_threads(frantic):
         thread.join()
     report = monitor.report("job")
     assert not failures
-    assert (report.count, report.total) == (6000, 6000.0)
-    assert monitor.report("other").count == 30
+    assert (report.count, report.total) == (3600, 3600.0)
+    assert len(monitor._by_name["job"]) == 300
+    assert monitor.report("other").count == 10
 
 
 @pytest.mark.parametrize(

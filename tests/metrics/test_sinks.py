@@ -1,5 +1,6 @@
 """Sinks, each with the real library on the other side."""
 
+import itertools
 import json
 import logging
 import subprocess
@@ -127,12 +128,13 @@ class TestPrometheus:
 
     def test_threads(self, frantic):
         """Many that see a name first at the same time."""
-        registry = prometheus_client.CollectorRegistry()
-        sink = PrometheusSink(registry)
-        failures = run_at_once(8, lambda: [sink.on_next(each) for each in EVENTS])
-        assert not failures
         labels = {"pool": "p", "outcome": "success", "error_type": ""}
-        assert registry.get_sample_value("rxpool_tasks_total", labels) == 24
+        for _ in range(10):
+            registry = prometheus_client.CollectorRegistry()
+            sink = PrometheusSink(registry)
+            take = sink.on_next
+            assert not run_at_once(8, lambda take=take: [take(each) for each in EVENTS])
+            assert registry.get_sample_value("rxpool_tasks_total", labels) == 24
 
     def test_argument(self):
         """Checked where it is written."""
@@ -274,11 +276,22 @@ class TestJsonLines:
         assert path.read_text() == ""
 
     def test_threads(self, tmp_path, frantic):
-        """Lines of several threads do not mix."""
-        path = tmp_path / "events.jsonl"
-        with JsonLinesSink(path) as sink:
-            assert not run_at_once(4, lambda: [sink.on_next(each) for each in EVENTS * 10])
-        assert len([json.loads(line) for line in path.read_text().splitlines()]) == 4 * 140
+        """Lines of several threads do not mix; one may close the file at any time."""
+        for number in range(40):
+            path = tmp_path / f"{number}.jsonl"
+            sink = JsonLinesSink(path)
+            turn = itertools.count()
+
+            def work(sink=sink, turn=turn):
+                if next(turn) == 0:
+                    sink.on_next(EVENTS[0])
+                    sink.close()
+                for _ in range(40):
+                    sink.on_next(EVENTS[0])
+
+            assert not run_at_once(4, work)
+            lines = path.read_text().splitlines()
+            assert {json.loads(line)["name"] for line in lines} == {"rxpool.tasks"}
 
 
 class TestFanOut:

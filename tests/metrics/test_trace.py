@@ -144,15 +144,15 @@ def test_times_that_json_cannot_say_are_refused(tmp_path):
 
 
 def test_threads(tmp_path, frantic):
-    """Records of several threads do not mix, and a worker has one lane."""
+    """Records of several threads do not mix, and a worker that several name has one lane."""
     path = tmp_path / "trace.json"
     start = threading.Barrier(4)
     with TraceWriter(path) as writer:
 
         def write():
             start.wait()
-            for n in range(100):
-                writer.on_next(AttemptRecord(f"w{n % 10}", "f", 0.0, n, n + 1.0))
+            for n in range(500):
+                writer.on_next(AttemptRecord(f"w{n}", "f", 0.0, n, n + 1.0))
 
         threads = [threading.Thread(target=write) for _ in range(4)]
         for thread in threads:
@@ -161,5 +161,6 @@ def test_threads(tmp_path, frantic):
             thread.join()
     events = json.loads(path.read_text())
     check(events)
-    assert len([e for e in events if e["ph"] == "X"]) == 400
-    assert len([e for e in events if e["name"] == "thread_name"]) == 10
+    assert len([e for e in events if e["ph"] == "X"]) == 2000
+    names = [e["args"]["name"] for e in events if e["name"] == "thread_name"]
+    assert sorted(names) == sorted({f"w{n}" for n in range(500)})
