@@ -46,7 +46,7 @@ class Feed:
         self.fn: Any = options.fn
         self.ledger = ledger
         self.engine = self._engine = engine
-        engine.guard(ledger, options.policies, options.user_fn)
+        engine.guard(ledger, options.policies, options.fn)
         self._on_failure = options.on_failure
         self._rank = options.rank if options.sorts else None
         self._items: Iterator[Any] | None = iter(items)

@@ -33,7 +33,7 @@ class Flow(Outflow):
         name: str,
         inlet: Inlet | None,
     ) -> None:
-        engine.guard(ledger, options.policies, options.user_fn)
+        engine.guard(ledger, options.policies, options.fn)
         super().__init__(engine, ledger, observer, options.on_failure, outcomes, name, inlet)
         self.fn = options.fn
         self.sources: list[Node] = []

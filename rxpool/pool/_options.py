@@ -158,11 +158,6 @@ class FlowOptions:
         elif self.key is not None:
             raise InvalidArgument(f"key needs order='key', got order={self.order!r}")
 
-    @property
-    def user_fn(self) -> Callable[..., Any]:
-        """The function as the user gave it."""
-        return getattr(self.fn, "__wrapped__", self.fn) if self.bisect else self.fn
-
     def rank(self, ledger: FlowLedger, task: Task) -> None:
         """Ask the user's functions where *task* is to stand; their errors come out."""
         assert ledger.sorted is not None

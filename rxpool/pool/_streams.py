@@ -84,8 +84,21 @@ class Streams:
                 8 times the concurrency by default.
             timeout: Seconds (or a timedelta) that an attempt may run; then it is ended as
                 far as the backend can, and the item fails with `TaskTimeout`.
-            deadline: Seconds from acceptance, over waiting and running together; then the
-                item fails with `DeadlineExceeded`.
+            deadline: Seconds from acceptance, over waiting and running together, all
+                attempts included; then the item fails with `DeadlineExceeded`.  A retry that
+                could not start before is not waited for.
+            fallback: What stands in for the result of an item that failed after all: a
+                value, or ``fallback(item, error)``, called on the thread that learns of the
+                failure.  If it raises, that is the failure, with the other as its cause.
+            retry: A `Retry`, or a number of attempts.  The timeout is for each of them.
+                Between two of them the item holds no worker, but counts against
+                `max_pending`.
+            breaker: A `CircuitBreaker`; several flows may share it.  What it refuses fails
+                with `CircuitOpen`, was not attempted, and took no token.
+            limit: A `Limit`; several flows may share it.  Every attempt takes its tokens
+                when it starts.
+            hedge: A `Hedge`: a second run of items that take long.
+            journal: A `Journal`: items that an earlier run finished are not run again.
             on_failure: ``"raise"``; ``"skip"`` leaves failures out; an observer is given
                 them as `Failure`, those of dropped items included.
             max_pending: The pool's by default; 0 means that an item is taken only when a
