@@ -11,6 +11,7 @@ GROUPS = {
     "threads": "threads",
     "operators": "operators",
     "pacing": "pacing",
+    "policies": "policies",
     "asyncio": "aio",
     "processes": "processes",
     "latency": "latency",

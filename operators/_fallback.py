@@ -1,7 +1,7 @@
 """``fallback``: something in the place of an error."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast, overload
+from typing import Any, TypeVar, overload
 
 from reactivex import Observable, abc
 
@@ -71,8 +71,10 @@ def fallback(value_or_function: Any) -> Callable[[Observable[Any]], Observable[A
                     fail(raised, error)
                     return
                 if isinstance(value, Observable):
-                    other = cast("Observable[Any]", value)
-                    relay.follow(other, lambda raised: fail(raised, error))
+                    relay.follow(
+                        value,  # pyright: ignore[reportUnknownArgumentType]
+                        lambda raised: fail(raised, error),
+                    )
                 else:
                     stage.put(value)
                     stage.complete()

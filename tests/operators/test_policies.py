@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 import reactivex as rx
+from hypothesis import given
+from hypothesis import strategies as st
 from reactivex import operators as ro
 from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
@@ -15,6 +17,8 @@ from reactivex.testing import ReactiveTest, TestScheduler
 from rxpool import CircuitBreaker, CircuitOpen, InvalidArgument, Retry, TimerScheduler
 from rxpool import operators as ops
 from rxpool._core import inlet
+from rxpool._core.relay import PassState
+from rxpool._core.stage import FULL
 from rxpool.operators._circuit_breaker import _Call as Call
 from rxpool.timing import Clock
 
@@ -432,13 +436,15 @@ def test_a_probe_that_is_left_gives_its_permit_back():
 
 
 def test_slow_calls_are_measured_on_the_clock():
-    """From the subscription to the completion."""
+    """From the subscription to the end, good or bad."""
     scheduler = TestScheduler()
     guard = breaker(slow_call_duration_threshold=6)
-    cold = scheduler.create_cold_observable(*GOOD)
-    scheduler.start(lambda: cold.pipe(ops.circuit_breaker(guard), ro.repeat(2)))
+    attempts = Attempts(scheduler, BAD, GOOD)
+    scheduler.start(
+        lambda: attempts.source.pipe(ops.circuit_breaker(guard), ops.retry(Retry(2, delay=0)))
+    )
     metrics = guard.metrics()
-    assert (metrics.calls, metrics.slow, metrics.failed) == (2, 2, 0)
+    assert (metrics.calls, metrics.slow, metrics.failed) == (2, 2, 1)
     assert guard.state == "open"
 
 
@@ -607,6 +613,41 @@ def test_the_order_of_a_pool():
         on_next(250, "CircuitOpen"),
         on_completed(250),
     ]
+
+
+# -- the state of all three --------------------------------------------------------------------
+
+
+@given(st.lists(st.sampled_from(["offer", "admit", "fetch", "finish", "clear"]), max_size=40))
+def test_items_come_out_in_order_and_none_passes_one_that_waits(moves):
+    """A model: a list, and whether the end was seen."""
+    state, waits, over = PassState(), [], False
+    for number, move in enumerate(moves):
+        if move == "offer":
+            assert state.offer(number, 0.0, None) == 1
+            waits.append(number)
+        elif move == "admit":
+            assert state.admit(0.0) == (not waits and not over)
+        elif move == "fetch" and waits:
+            assert state.ready.popleft() == waits.pop(0)
+        elif move == "finish":
+            state.finish(0.0)
+            over = True
+        elif move == "clear":
+            assert state.clear() == len(waits)
+            waits, over = [], True
+        assert (list(state.ready), state.held) == (waits, len(waits))
+        state.expire(0.0)
+        assert (state.due, state.retry_at(None)) == (None, None)
+
+
+def test_a_thousand_items_wait_for_a_busy_subscriber_and_no_more():
+    """One that the subscriber itself brings is taken all the same."""
+    state = PassState()
+    assert {state.offer(number, 0.0, None) for number in range(1024)} == {1}
+    assert state.offer(None, 0.0, None) == FULL
+    assert state.offer(None, 0.0, None, True) == 1
+    assert state.held == 1025
 
 
 # -- arguments ---------------------------------------------------------------------------------

@@ -2,10 +2,12 @@
 
 import asyncio
 import functools
+import gc
 import inspect
 import pickle
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -57,7 +59,7 @@ class Work:
     def __call__(self, *args, **kwargs):
         self.calls += 1
         step = self.plan.pop(0) if len(self.plan) > 1 else self.plan[0]
-        if isinstance(step, BaseException) or isinstance(step, type):
+        if isinstance(step, BaseException | type):
             raise step
         return step
 
@@ -193,6 +195,22 @@ def test_the_error_is_the_one_of_the_last_attempt_with_no_others_behind_it(way):
     assert "__call__" in [entry.name for entry in caught.traceback]
 
 
+def test_an_error_is_not_kept_alive_by_who_raised_it():
+    """Without the garbage collector, it goes when nobody looks at it any more."""
+    gc.collect()
+    gc.disable()
+    try:
+        for options in ({}, {"breaker": breaker()}, {"limit": Limit(1000)}):
+            call = guarded(Work(Oops), retry=Retry(2, delay=0), **options)
+            try:
+                call()
+            except Oops as error:
+                gone = weakref.ref(error)
+            assert gone() is None
+    finally:
+        gc.enable()
+
+
 def test_what_a_function_of_the_policy_raises_comes_out(way):
     """With the error as its cause; and no attempt follows."""
 
@@ -221,6 +239,18 @@ def test_a_breaker_refuses_after_bad_calls(way):
         way.run(work, breaker=guard)
     assert work.calls == 2
     assert guard.metrics().not_permitted == 2
+
+
+def test_predicates_of_the_breaker_see_no_refusals(way):
+    """They are asked about errors of the function alone."""
+    seen = []
+    guard = breaker(record_exceptions=lambda error: seen.append(type(error)) or True)
+    work = Work(Oops())
+    with pytest.raises(CircuitOpen):
+        way.run(work, breaker=guard, retry=Retry(9, **EXACT))
+    with pytest.raises(CircuitOpen):
+        way.run(work, breaker=guard)
+    assert seen == [Oops, Oops]
 
 
 def test_refusals_are_tried_again_if_retry_asks_for_them(way):
@@ -375,7 +405,7 @@ def test_places_are_given_back(way):
     assert limit.acquire(timeout=0) is True
 
 
-class nothing:  # noqa: N801
+class nothing:
     """A context in which nothing is expected."""
 
     def __enter__(self):
@@ -506,7 +536,7 @@ def test_an_attempt_that_takes_too_long_is_cancelled():
             ended.append(True)
 
     guard = breaker(sliding_window_size=10)
-    with pytest.raises(TaskTimeout, match="0.01 s") as caught:
+    with pytest.raises(TaskTimeout, match=r"0\.01 s") as caught:
         asyncio.run(guarded(fn, timeout=0.01, retry=Retry(2, delay=0), breaker=guard)())
     assert isinstance(caught.value, TimeoutError)
     assert ended == [True, True]
@@ -775,16 +805,31 @@ def test_all_calls_of_threads_are_counted_once():
 
 
 @pytest.mark.usefixtures("frantic")
-def test_threads_share_a_budget():
+def test_threads_share_a_budget_one_at_a_time():
     """Caught: asking the budget without the lock of the guard."""
-    for _ in range(60):
-        work = Work(Oops())
-        waits = []
-        call = guarded(
-            work, retry=Retry(2, delay=1, budget=0), fallback=None, sleep=waits.append
-        )
-        at_once(8, lambda _, call=call: [call() for _ in range(5)])
-        assert len(waits) == 3
+    busy, overlaps, asked = threading.Lock(), [], []
+
+    class Budget:
+        def deposit(self, now):
+            self.withdraw(now)
+
+        def withdraw(self, now):
+            free = busy.acquire(blocking=False)
+            overlaps.extend([1] * (not free))
+            time.sleep(0)
+            asked.append(now)
+            if free:
+                busy.release()
+            return True
+
+    class Spied(Retry):
+        def open_budget(self):
+            return Budget()
+
+    call = guarded(Work(Oops()), retry=Spied(2, delay=0), fallback=None)
+    at_once(4, lambda _: [call() for _ in range(200)])
+    assert len(asked) == 4 * 200 * 2
+    assert overlaps == []
 
 
 @pytest.mark.usefixtures("frantic")

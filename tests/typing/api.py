@@ -11,16 +11,21 @@ from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
 from rxpool import (
+    CircuitBreaker,
+    CircuitOpen,
     CurrentTask,
     Failure,
+    Limit,
     MetricEvent,
     Outcome,
     PoolReport,
     Progress,
+    Retry,
     Success,
     TimerScheduler,
     WorkerPool,
     current_task,
+    guarded,
     iterate,
 )
 from rxpool import operators as ops
@@ -237,3 +242,52 @@ assert_type(WorkerPool(on=ThreadPoolExecutor(2)), WorkerPool)
 
 with WorkerPool() as entered:
     assert_type(entered, WorkerPool)
+
+
+# -- policies of streams and of functions ------------------------------------------------------
+
+assert_type(words.pipe(ops.retry(3)), Observable[str])
+assert_type(words.pipe(ops.retry(Retry(delay=timedelta(seconds=1)))), Observable[str])
+assert_type(words.pipe(ops.circuit_breaker(CircuitBreaker())), Observable[str])
+assert_type(words.pipe(ops.fallback(0)), Observable[str | int])
+assert_type(words.pipe(ops.fallback(None)), Observable[str | None])
+assert_type(words.pipe(ops.fallback(repr)), Observable[str])
+assert_type(words.pipe(ops.fallback(rx.of(b""))), Observable[str | bytes])
+
+
+def instead(error: Exception) -> Observable[int]:
+    """A stream in the place of an error."""
+    return rx.of(len(str(error)))
+
+
+assert_type(words.pipe(ops.fallback(instead)), Observable[str | int])
+assert_type(
+    words.pipe(
+        ops.circuit_breaker(CircuitBreaker()),
+        ops.retry(Retry(5, on=(OSError, CircuitOpen))),
+        ops.fallback(""),
+        pool.map(length),
+    ),
+    Observable[int],
+)
+
+
+@guarded(retry=3, breaker=CircuitBreaker(), fallback=None)
+def priced(article: str, *, pieces: int = 1) -> float:
+    """A decorated function keeps its signature."""
+    return len(article) * pieces
+
+
+@guarded(limit=Limit(5), timeout=1.0)
+async def priced_later(article: str) -> float:
+    """So does an async one."""
+    return len(article)
+
+
+async def buy() -> None:
+    """Calls of guarded functions."""
+    assert_type(priced("apple", pieces=3), float)
+    assert_type(await priced_later("apple"), float)
+    assert_type(guarded(length, retry=Retry(2))("a"), int)
+    assert_type(await guarded(length_later, timeout=timedelta(seconds=1))("a"), int)
+    priced(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
