@@ -14,7 +14,7 @@ from rxpool.errors import InvalidArgumentType, TaskCancelled
 from rxpool.pool import WorkerPool
 from rxpool.timing import Clock
 
-__all__ = ("Runner", "is_async", "loop_here")
+__all__ = ("Done", "Runner", "is_async", "loop_here")
 
 Done = Callable[[Any, BaseException | None], object]
 
