@@ -1,8 +1,10 @@
 """``retry``, ``circuit_breaker`` and ``fallback`` in virtual time, and among threads."""
 
+import sys
 import threading
 import time
 from datetime import timedelta
+from queue import SimpleQueue
 
 import pytest
 import reactivex as rx
@@ -20,6 +22,7 @@ from rxpool._core import inlet
 from rxpool._core.relay import PassState
 from rxpool._core.stage import FULL
 from rxpool.operators._circuit_breaker import _Call as Call
+from rxpool.operators._retry import _Attempts as Attempt
 from rxpool.timing import Clock
 
 on_next, on_error = ReactiveTest.on_next, ReactiveTest.on_error
@@ -749,7 +752,17 @@ def test_producers_at_once_are_handed_on_one_at_a_time(make):
         assert [i for n, i in values if n == number] == list(range(300))
 
 
-@pytest.mark.usefixtures("frantic")
+def giving_way(*functions):
+    """A trace function: whoever runs these lets others run before each line."""
+    codes = {function.__code__ for function in functions}
+
+    def line(*_):
+        time.sleep(0)
+        return line
+
+    return lambda frame, *_: line if frame.f_code in codes else None
+
+
 def test_an_end_and_a_dispose_at_once_report_a_call_once():
     """Caught: looking whether the call was reported, and noting that it is, in two steps."""
     reports = []
@@ -761,18 +774,44 @@ def test_an_end_and_a_dispose_at_once_report_a_call_once():
         def release(self, permit):
             reports.append("released")
 
-    clock = Clock(TimerScheduler.singleton())
-    calls = [Call(Spy(), 0, clock, 0.0) for _ in range(3000)]
-    together = threading.Barrier(4)
+    spy, clock = Spy(), Clock(TimerScheduler.singleton())
+    calls = [Call(spy, 0, clock, 0.0) for _ in range(300)]
+    together = threading.Barrier(2)
 
     def end(how):
-        together.wait(PATIENCE)
-        for call in calls:  # whoever is behind catches up, as there is less to do
+        sys.settrace(giving_way(Call._take))
+        for call in calls:
+            together.wait(PATIENCE)
             how(call)
 
-    ways = [Call.succeeded, Call.cancelled] * 2
-    finish([start(end, how) for how in ways])
+    finish([start(end, how) for how in (Call.succeeded, Call.cancelled)])
     assert len(reports) == len(calls)
+
+
+def test_an_error_that_comes_while_the_attempt_is_still_being_subscribed():
+    """Caught: asking who makes the next attempt without the lock."""
+    queue, failed, seen = SimpleQueue(), [], []
+
+    def attempt(observer, _):
+        queue.put(observer)
+        return Disposable()
+
+    def fail():
+        sys.settrace(giving_way(Attempt.again, Attempt._goes_on))
+        while (observer := queue.get(timeout=PATIENCE)) is not None:
+            observer.on_error(BOOM)
+
+    def end(error):
+        seen.append(error)
+        for _ in threads:
+            queue.put(None)
+
+    threads = [start(fail) for _ in range(3)]
+    policy = Retry(500, backoff=lambda attempts: failed.append(attempts) or 0)
+    rx.create(attempt).pipe(ops.retry(policy)).subscribe(on_error=end)
+    finish(threads)
+    assert failed == list(range(1, 500))  # each was heard of before the next was made
+    assert seen == [BOOM]
 
 
 @pytest.mark.usefixtures("frantic")

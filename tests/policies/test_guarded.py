@@ -195,18 +195,27 @@ def test_the_error_is_the_one_of_the_last_attempt_with_no_others_behind_it(way):
     assert "__call__" in [entry.name for entry in caught.traceback]
 
 
-def test_an_error_is_not_kept_alive_by_who_raised_it():
-    """Without the garbage collector, it goes when nobody looks at it any more."""
+def test_errors_are_not_kept_alive_by_who_raised_them():
+    """Without the garbage collector, they go when nobody looks at them any more."""
+    errors = []
+
+    def fn():
+        error = Oops()
+        errors.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
     gc.collect()
     gc.disable()
     try:
         for options in ({}, {"breaker": breaker()}, {"limit": Limit(1000)}):
-            call = guarded(Work(Oops), retry=Retry(2, delay=0), **options)
-            try:
-                call()
-            except Oops as error:
-                gone = weakref.ref(error)
-            assert gone() is None
+            for attempts in (1, 2):
+                with pytest.raises((Oops, CircuitOpen)):
+                    guarded(fn, retry=Retry(attempts, delay=0), **options)()
+        assert len(errors) == 8
+        assert [error() for error in errors] == [None] * 8
     finally:
         gc.enable()
 
