@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from rxpool._core.meters import TIE
 from rxpool.policies._breaker_windows import CountWindow, TimeWindow, Window
 
-__all__ = ("BreakerMetrics", "BreakerRules", "BreakerState", "Change", "State")
+__all__ = ("DEFAULT_WAIT", "BreakerMetrics", "BreakerRules", "BreakerState", "Change", "State")
 
 State: TypeAlias = Literal[
     "closed", "open", "half_open", "forced_open", "disabled", "metrics_only"

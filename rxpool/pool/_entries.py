@@ -117,6 +117,7 @@ class Entries:
             self._beat(flow, rival, task)
             return False
         task.settled = True
+        task.error = error
         self._stop(flow, task)
         if flow.gate is not None:
             permit, task.permit = getattr(task, "permit", None), None
@@ -132,6 +133,7 @@ class Entries:
         except KeyError:
             return
         loser.settled = True
+        loser.error = TaskCancelled("the other run of the item was faster")
         self._stop(flow, loser)
         self.release(loser)
         if flow.gate is not None:

@@ -59,7 +59,7 @@ class Feed:
         self._over = False
         self.sources: list[Node] = []
         plain = ledger.order is None and ledger.sorted is None and ledger.deadline is None
-        plain = plain and ledger.gate is None and ledger.hedge is None
+        plain = plain and ledger.hedge is None and (ledger.gate is None or ledger.gate.quick)
         self.swift = self._swift if plain else None
         ledger.binding = self
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.

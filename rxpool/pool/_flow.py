@@ -81,7 +81,7 @@ class Flow(Outflow):
                 verdict = self._accept(ledger, task)
                 if verdict == WAITING and not (
                     ledger.deadline is not None
-                    or ledger.gate is not None
+                    or (ledger.gate is not None and self._engine.ledger.free > 0)
                     or (ledger.keeps_drops and ledger.done)
                 ):
                     return

@@ -60,6 +60,7 @@ class Gate:
         "admits",
         "apart",
         "policies",
+        "quick",
     )
 
     def __init__(
@@ -75,6 +76,8 @@ class Gate:
         self.admits = bool(policies.breaker or policies.limit or policies.journal)
         #: whether tasks that wait for the limit may be passed by others
         self.apart = policies.limit is not None and policies.limit.keyed
+        #: whether it can be asked without the engine's lock, from one task to the next
+        self.quick = policies.breaker is not None and not (policies.limit or policies.journal)
         self._clock = clock
         self._wake = wake
         self._later = later
@@ -191,6 +194,27 @@ class Gate:
             self._hedges.deposit(now, first_attempts - self._hedged)
             self._hedged = first_attempts
         return self._hedges.withdraw(now)
+
+    # -- under the lock or not, if it is `quick` --------------------------------------------
+
+    def permit(self, now: float) -> int:
+        """A permit for an attempt that is about to start, or -1."""
+        assert self.policies.breaker is not None
+        return self.policies.breaker.admit(now)
+
+    def unused(self, permit: int) -> None:
+        """A permit was not needed."""
+        assert self.policies.breaker is not None
+        self.policies.breaker.release(permit)
+
+    def good(self, task: Task, now: float) -> None:
+        """An attempt ended well; the lock is not held."""
+        breaker = self.policies.breaker
+        assert breaker is not None
+        permit, task.permit = task.permit, None
+        if permit is not None:
+            breaker.succeeded(permit, now, task.took)
+            breaker.publish()
 
     # -- not under the lock -------------------------------------------------------------------
 

@@ -140,6 +140,9 @@ class Lots(Following):
                 else:
                     task.attempts += 1
                 task.settled = True
+            if flow.gate is not None:
+                for task in good:
+                    flow.gate.succeeded(task, task.started + task.took)
             flow.cells.append(cell)
             flow.running -= ran
             flow.lent.difference_update(good)

@@ -88,7 +88,7 @@ class Outflow:
         # at, that needs the lock.
         plain = inlet is None and ledger.order is None and ledger.concurrency is None
         plain = plain and ledger.sorted is None and ledger.deadline is None
-        plain = plain and ledger.gate is None and ledger.hedge is None
+        plain = plain and ledger.hedge is None and (ledger.gate is None or ledger.gate.quick)
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
 
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:

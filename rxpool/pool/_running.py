@@ -85,6 +85,7 @@ class Running(Lots):
         blank = Context()  # for tasks that bring no variables
         context = blank
         known: Any = None  # a type that is known to be no work
+        gate, permit = flow.gate, -1
         task.note = note
         started = now()
         while True:
@@ -121,12 +122,20 @@ class Running(Lots):
             if not cell[0]:
                 flow.cells.append(cell)
             cell[0] += 1
+            if gate is not None:
+                gate.good(task, ended)
             started = now() if swift(task) else ended
+            if gate is not None and (permit := gate.permit(started)) < 0:
+                return self._stop_swift(task, cell, False)
             try:
                 following = pop()
             except IndexError:
+                if gate is not None:
+                    gate.unused(permit)
                 return self._stop_swift(task, cell, False)
             following.attempts += 1
+            if gate is not None:
+                following.permit = permit
             following.running = following.slot = True
             following.note = note
             task.slot = False

@@ -1,4 +1,4 @@
-"""Policies on every backend: what waits for them holds no worker, and one item has one outcome."""
+"""Policies on every backend: who waits for them holds no worker, and each item has an outcome."""
 
 from functools import partial
 from pathlib import Path
