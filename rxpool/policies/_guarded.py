@@ -92,7 +92,7 @@ def guarded(
             take; it is cancelled then, and failed with `TaskTimeout`.
         fallback: What is returned in the place of the last error: a value, or a function of
             the error; it may be async if *fn* is.  What it raises has that error as its
-            cause.
+            cause.  For type checkers the signature stays as it is.
         sleep: Waits between attempts instead of `time.sleep` or `asyncio.sleep`, in tests.
 
     Returns:
@@ -226,6 +226,7 @@ def _go_on(
             wait, error = call.failed(error)
             if wait is None:
                 break
+            error = None  # this frame and the error would keep each other alive
             if wait > 0:
                 sleep(wait)
         try:
@@ -247,7 +248,7 @@ def _go_on(
     try:
         return guard.replace(error)
     finally:
-        del error  # or this frame and the error keep each other alive
+        del error
 
 
 def _nobody() -> None:
@@ -279,14 +280,15 @@ def _async(
                 result = await fn(*args, **kwargs)
             except Exception as raised:
                 wait, error = call.failed(raised)
+                if wait is None:
+                    break
             except BaseException:
                 call.cancelled()
                 raise
             else:
                 call.succeeded()
                 return result
-            if wait is None:
-                break
+            del error
             if wait > 0:
                 await sleep(wait)
         try:

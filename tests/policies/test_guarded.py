@@ -199,7 +199,9 @@ def test_errors_are_not_kept_alive_by_who_raised_them():
     """Without the garbage collector, they go when nobody looks at them any more."""
     errors = []
 
-    def fn():
+    def fn(good_at):
+        if len(errors) == good_at:
+            return
         error = Oops()
         errors.append(weakref.ref(error))
         try:
@@ -213,9 +215,22 @@ def test_errors_are_not_kept_alive_by_who_raised_them():
         for options in ({}, {"breaker": breaker()}, {"limit": Limit(1000)}):
             for attempts in (1, 2):
                 with pytest.raises((Oops, CircuitOpen)):
-                    guarded(fn, retry=Retry(attempts, delay=0), **options)()
+                    guarded(fn, retry=Retry(attempts, delay=0), **options)(-1)
         assert len(errors) == 8
-        assert [error() for error in errors] == [None] * 8
+        for options in ({}, {"breaker": breaker()}, {"limit": Limit(1000)}):
+            guarded(fn, retry=Retry(2, delay=0), **options)(len(errors) + 1)
+        assert [error() for error in errors] == [None] * 11
+        del errors[:]
+
+        async def later(good_at):
+            fn(good_at)
+
+        call = guarded(later, retry=Retry(2, delay=0))
+        with pytest.raises(StopIteration):
+            call(1).send(None)  # without a loop, which keeps errors itself
+        with pytest.raises(Oops):
+            call(-1).send(None)
+        assert [error() for error in errors] == [None] * 3
     finally:
         gc.enable()
 
