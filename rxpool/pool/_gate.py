@@ -250,8 +250,8 @@ class Gate:
     def wait(self, task: Task, error: BaseException, first_attempts: int) -> float | None:
         """Seconds until the next attempt, or None; calls functions of the user."""
         retry = self.policies.retry
-        if retry is None:
-            return None
+        if retry is None or error in (getattr(task, "ticket", None), self._unkept(task)):
+            return None  # what is wrong with the item itself stays wrong
         now = self._clock.now()
         refused = getattr(task, "refused", 0)
         tries = task.attempts + refused
@@ -270,6 +270,10 @@ class Gate:
                 self._budget.deposit(now, first_attempts - self._asked)
                 self._asked = first_attempts
             return wait if self._budget.withdraw(now) else None
+
+    def _unkept(self, task: Task) -> Any:
+        """Why the journal could not be asked about *task*."""
+        return None if self._run is None else task.journalled[1]
 
     def replaces(self, error: BaseException) -> bool:
         """Whether there is something to stand in for a result that is *error*."""

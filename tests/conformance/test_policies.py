@@ -1,4 +1,4 @@
-"""Policies on every backend: who waits for them holds no worker, and each item has an outcome."""
+"""Policies on every backend: who waits holds no worker, and each item has one outcome."""
 
 from functools import partial
 from pathlib import Path

@@ -7,10 +7,10 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rxpool._core.meters import SlidingLog, TokenBucket
 from rxpool._core.stage import FULL
 from rxpool.operators._batch import BatchState
 from rxpool.operators._debounce import DebounceState
-from rxpool._core.meters import SlidingLog, TokenBucket
 from rxpool.operators._throttle import ThrottleState
 
 settings.register_profile("states", max_examples=150, deadline=None)

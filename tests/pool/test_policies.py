@@ -467,6 +467,28 @@ def test_a_cost_that_raises_fails_its_item():
     assert [outcome(m.value.value) for m in found.messages[:-1]] == ["a", "-b:KeyError*0", "c"]
 
 
+@pytest.mark.parametrize("what", ["cost", "key", "id"])
+def test_an_item_that_cannot_be_judged_is_not_tried_again(tmp_path, what):
+    """Its cost, its key or its id raises; that is the failure, once."""
+
+    def bad(item):
+        raise KeyError(item)
+
+    with Journal(tmp_path / "journal", key=bad if what == "id" else None) as journal:
+        limit = None if what == "id" else Limit(10, **{what: bad})
+        plan = Plan()
+        found = run(
+            plan,
+            "a@210 |@211",
+            method="outcomes",
+            retry=Retry(3, delay=0),
+            limit=limit,
+            journal=journal if what == "id" else None,
+        )
+    assert [outcome(m.value.value) for m in found.messages[:-1]] == ["-a:KeyError*0"]
+    assert not plan.starts
+
+
 def test_dropped_items_take_no_token():
     """The newest is kept while a limit is waited for."""
     plan = Plan()
