@@ -86,8 +86,8 @@ def guarded(
         retry: When a call is made again, or the number of attempts, the first one included.
             `budget` is over all calls of this function.
         breaker: May be shared with other functions, pools and streams.
-        limit: The same.  Its functions of an item see the first positional argument, or
-            None if there is none.
+        limit: The same.  Its functions of an item see the first positional argument, which
+            is `self` for a method, or None if there is none.
         timeout: The most seconds (or a timedelta) that an attempt of an async function may
             take; it is cancelled then, and failed with `TaskTimeout`.
         fallback: What is returned in the place of the last error: a value, or a function of

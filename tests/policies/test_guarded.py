@@ -10,6 +10,8 @@ import time
 import weakref
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rxpool import (
     AdaptiveConcurrency,
@@ -758,6 +760,29 @@ def test_elapsed_counts_from_the_first_attempt(way, monkeypatch):
     with pytest.raises(Oops):
         way.run(fn, retry=Spy(3, delay=0))
     assert seen == [(1, 100), (2, 200), (3, 300)]
+
+
+@given(
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.integers(1, 6),
+    st.booleans(),
+    st.booleans(),
+)
+def test_as_many_attempts_as_needed_and_all_are_reported(plan, most, limited, later):
+    """A model: attempts up to the first good one, the last one of which says what comes."""
+    way, guard = (Async if later else Plain)(), breaker(sliding_window_size=100)
+    guard.transition_to_metrics_only()
+    limit = AdaptiveConcurrency(initial=1, most=1) if limited else None
+    tried = plan[: (plan.index(True) + 1 if True in plan[:most] else most)]
+    work = Work(*[number if good else Oops() for number, good in enumerate(plan)])
+    policy = Retry(most, backoff=lambda attempts: attempts, jitter=0)
+    result = way.run(work, retry=policy, breaker=guard, limit=limit, fallback="none")
+    assert result == (len(tried) - 1 if tried[-1] else "none")
+    assert work.calls == len(tried)
+    assert way.waits == list(range(1, len(tried)))
+    metrics = guard.metrics()
+    assert (metrics.calls, metrics.failed) == (len(tried), tried.count(False))
+    assert limit is None or limit.acquire(timeout=0)
 
 
 # -- threads -------------------------------------------------------------------------------
