@@ -10,11 +10,11 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable, abc
 
 from rxpool import _checks as checks
+from rxpool._core.meters import TIE, Meter, SlidingLog, TokenBucket
 from rxpool._core.operator import operator
 from rxpool._core.stage import FULL, Note
 from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.events import Monitor
-from rxpool._core.meters import TIE, Meter, SlidingLog, TokenBucket
 
 __all__ = (
     "ThrottleState",
