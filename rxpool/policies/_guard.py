@@ -1,6 +1,6 @@
 """`Guard` and `Call`: what policies say to a call that nobody schedules.
 
-They know no way to wait: `_guarded` waits, on a thread or on an event loop.
+They know no way to wait: `_calling` waits, on a thread or on an event loop.
 """
 
 from collections.abc import Callable
