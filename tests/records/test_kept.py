@@ -50,11 +50,21 @@ class Refuses:
         raise RuntimeError("no")
 
 
+def _refuse(one):
+    raise TypeError("two arguments are needed")
+
+
 class Unloadable(Exception):
-    """Can be pickled, not unpickled: a trap of exceptions with arguments."""
+    """Can be pickled, not unpickled: a trap of exceptions with arguments.
+
+    It says itself how, as libraries change that for all exceptions that do not.
+    """
 
     def __init__(self, one, two):
         super().__init__(one)
+
+    def __reduce__(self):
+        return _refuse, (self.args[0],)
 
 
 def exactly(value):
