@@ -20,6 +20,15 @@ from rxpool.errors import (
     WouldBlock,
 )
 from rxpool.events import MetricEvent
+from rxpool.faces import (
+    BatchProcessor,
+    DebounceManager,
+    ThrottleManager,
+    batched,
+    debounced,
+    throttled,
+)
+from rxpool.metrics import PerformanceMonitor
 from rxpool.outcomes import Failure, Outcome, Success
 from rxpool.policies import (
     AdaptiveConcurrency,
@@ -36,11 +45,13 @@ from rxpool.timing import TimerScheduler
 
 __all__ = (
     "AdaptiveConcurrency",
+    "BatchProcessor",
     "BatchSizeError",
     "CircuitBreaker",
     "CircuitOpen",
     "CurrentTask",
     "DeadlineExceeded",
+    "DebounceManager",
     "Failure",
     "Hedge",
     "InvalidArgument",
@@ -52,6 +63,7 @@ __all__ = (
     "NotPicklable",
     "Outcome",
     "Overflow",
+    "PerformanceMonitor",
     "PoisonItem",
     "PoolClosed",
     "PoolReport",
@@ -62,13 +74,17 @@ __all__ = (
     "Success",
     "TaskCancelled",
     "TaskTimeout",
+    "ThrottleManager",
     "TimerScheduler",
     "WorkerCrashed",
     "WorkerPool",
     "WorkerStartError",
     "WouldBlock",
+    "batched",
     "current_task",
+    "debounced",
     "guarded",
     "iterate",
     "operators",
+    "throttled",
 )
