@@ -172,7 +172,7 @@ class DebounceManager(CallFace):
             sharing.append(future)
             return None
         if leader is None or leader._state is CANCELLED:
-            future._state = CANCELLED
+            future.end(CANCELLED)
             self._cancelled += 1
         else:
             future.put(leader._result, leader._exception)
@@ -192,7 +192,7 @@ class DebounceManager(CallFace):
         with self._lock:
             cancelled = self._clear()
             for future in cancelled:
-                future._state = CANCELLED
+                future.end(CANCELLED)
             self._waiting -= len(cancelled)
             self._cancelled += len(cancelled)
         wake(cancelled)

@@ -185,7 +185,7 @@ class Face:
         with self._lock:
             if future._state is not PENDING:
                 return False
-            future._state = CANCELLED
+            future.end(CANCELLED)
             self._waiting -= 1
             self._cancelled += 1
             self._gone(future)
@@ -265,7 +265,7 @@ class Face:
             self._closing = True
             waited, ran = self._cut()
             for future in waited:
-                future._state = CANCELLED
+                future.end(CANCELLED)
             self._cancelled += len(waited)
             self._failed += len(ran)
             self._waiting = 0

@@ -58,8 +58,8 @@ class FaceFuture(PoolFuture[_R]):
 
     Most are awaited on one loop and need no condition: making one and waking through it
     costs more than the rest of the call.  It is made when a thread waits, or a callback is
-    added.  A state is set first, then who waits is looked for; who waits does it the other
-    way round.  The giver sees to it, under its lock, that a future is settled once.
+    added.  The last state is set first, then who awaits is looked for; who awaits does it
+    the other way round.  The giver sees to it, under its lock, that a future is settled once.
     """
 
     _condition: Any = _Lazy()
@@ -138,7 +138,28 @@ class FaceFuture(PoolFuture[_R]):
             self._result = value
         else:
             self._exception = error
-        self._state = FINISHED
+        self.end(FINISHED)
+
+    def end(self, state: str) -> None:
+        """Change the state to one of the last ones; `wake` is to follow.
+
+        Whoever waits by `concurrent.futures.wait` looks at the state twice, so that must not
+        change between: not while the condition is held, nor while it is being made.
+        """
+        with _guard:
+            if not self._shared:
+                self._state = state
+                return
+        with self._condition:
+            self._state = state
+            for waiter in self._waiters:
+                if state is CANCELLED:
+                    waiter.add_cancelled(self)
+                elif self._exception is not None:
+                    waiter.add_exception(self)
+                else:
+                    waiter.add_result(self)
+            self._condition.notify_all()
 
     def set_result(self, result: _R) -> None:
         """For the giver only."""
@@ -151,19 +172,11 @@ class FaceFuture(PoolFuture[_R]):
         wake((self,))
 
     def tell(self) -> None:
-        """Wake threads and make callbacks."""
-        with self._condition:
-            for waiter in self._waiters:
-                if self._state is CANCELLED:
-                    waiter.add_cancelled(self)
-                elif self._exception is not None:
-                    waiter.add_exception(self)
-                else:
-                    waiter.add_result(self)
-            self._condition.notify_all()
+        """Make callbacks."""
         own: Any = self
-        callbacks: list[Any] = own._done_callbacks
-        own._done_callbacks = []
+        with self._condition:
+            callbacks: list[Any] = own._done_callbacks
+            own._done_callbacks = []
         for callback in callbacks:
             try:
                 callback(self)

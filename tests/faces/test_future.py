@@ -26,7 +26,7 @@ class Giver:
         with self.lock:
             if future._state is not PENDING:
                 return False
-            future._state = CANCELLED
+            future.end(CANCELLED)
             return True
 
     def begin(self, future):
@@ -118,6 +118,31 @@ def test_the_functions_of_concurrent_futures():
     timer.start()
     assert set(concurrent.futures.as_completed(late, 10)) == set(late)
     timer.join()
+
+
+def test_wait_looks_twice(monkeypatch):
+    """It counts what is done, and then what is not: nothing may end in between.
+
+    Catches a state that is set without the condition.
+    """
+    giver = Giver()
+    future = giver.future()
+    install = concurrent.futures._base._create_and_install_waiters
+    settlers = []
+
+    def between(futures, when):
+        settlers.append(threading.Thread(target=future.set_result, args=(1,)))
+        settlers[0].start()
+        settlers[0].join(0.05)  # time to do it wrong; to do it right needs none
+        return install(futures, when)
+
+    monkeypatch.setattr(concurrent.futures._base, "_create_and_install_waiters", between)
+    waits = threading.Thread(target=concurrent.futures.wait, args=([future],), daemon=True)
+    waits.start()
+    waits.join(5)
+    assert not waits.is_alive()
+    settlers[0].join()
+    assert future.result() == 1
 
 
 def test_awaiting():
