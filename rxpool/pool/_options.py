@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from reactivex import abc
 
@@ -11,6 +12,7 @@ from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.outcomes import Failure
 from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry
+from rxpool.policies._given import given, retry_given
 from rxpool.pool._gate import NO_POLICIES, Policies
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
 from rxpool.records import Journal
@@ -26,8 +28,6 @@ __all__ = (
     "Order",
     "OutcomesKeywords",
 )
-
-_K = TypeVar("_K")
 
 Order: TypeAlias = Literal["completion", "input", "key"]
 OnFailure: TypeAlias = Literal["raise", "skip"] | abc.ObserverBase[Failure[Any]]
@@ -220,34 +220,6 @@ def _on_failure(name: str, value: Any) -> Any:
     return value
 
 
-def _retry(name: str, value: Any) -> Retry:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return Retry(value)
-    return _instance(Retry, name, value)
-
-
-def _breaker(name: str, value: Any) -> CircuitBreaker:
-    return _instance(CircuitBreaker, name, value)
-
-
-def _limit(name: str, value: Any) -> Limit:
-    return _instance(Limit, name, value)
-
-
-def _hedge(name: str, value: Any) -> Hedge:
-    return _instance(Hedge, name, value)
-
-
-def _journal(name: str, value: Any) -> Journal:
-    return _instance(Journal, name, value)
-
-
-def _instance(kind: type[_K], name: str, value: Any) -> _K:
-    if not isinstance(value, kind):
-        raise InvalidArgumentType(f"{name} must be a {kind.__name__}, got {value!r}")
-    return value
-
-
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "concurrency": _one_or_more,
     "order": _order,
@@ -261,11 +233,11 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "on_failure": _on_failure,
     "bisect": checks.flag,
     "queue_latest": checks.flag,
-    "retry": _retry,
-    "breaker": _breaker,
-    "limit": _limit,
-    "hedge": _hedge,
-    "journal": _journal,
+    "retry": retry_given,
+    "breaker": partial(given, CircuitBreaker),
+    "limit": partial(given, Limit),
+    "hedge": partial(given, Hedge),
+    "journal": partial(given, Journal),
     "fallback": lambda name, value: value,
 }
 
