@@ -17,7 +17,7 @@ from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.policies._meters import Capacity, Part, Rate
 from rxpool.timing import Clock, TimerScheduler
 
-__all__ = ("AdaptiveConcurrency", "Limit", "Ticket")
+__all__ = ("Limit", "Ticket")
 
 #: guards all limits: one may be part of several, and those are taken all or nothing
 _lock: Final = threading.Lock()
@@ -110,7 +110,7 @@ class Limit:
         if key is not None:
             checks.call("key", key)
         figures = self._figures(rate, per, burst, strict)
-        self._set([Rate(*figures, cost, key, _share("jitter", jitter))])
+        self.set_parts([Rate(*figures, cost, key, _share("jitter", jitter))])
 
     @staticmethod
     def _figures(
@@ -123,7 +123,8 @@ class Limit:
             checks.flag("strict", strict),
         )
 
-    def _set(self, parts: Sequence[Part]) -> None:
+    def set_parts(self, parts: Sequence[Part]) -> None:
+        """Be made of *parts*; for those who make limits."""
         self.parts = tuple(parts)
         self.keyed = any(getattr(part, "key", None) is not None for part in self.parts)
         self._lanes: dict[tuple[Hashable, ...], _Lane] = {}
@@ -139,7 +140,7 @@ class Limit:
             if not isinstance(limit, Limit):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise InvalidArgumentType(f"Limit.all takes limits, got {limit!r}")
         both = Limit.__new__(Limit)
-        both._set(list(dict.fromkeys(part for limit in limits for part in limit.parts)))
+        both.set_parts(list(dict.fromkeys(part for limit in limits for part in limit.parts)))
         return both
 
     # -- changing it while it is used ---------------------------------------------------
@@ -373,59 +374,6 @@ class Limit:
         finally:
             self.leave(ticket)
             self.arm()
-
-
-class AdaptiveConcurrency(Limit):
-    """As many calls at once as the other side bears, found out by trying.
-
-    Additive increase, multiplicative decrease: after as many good calls as it is large the
-    limit grows by one, but only while it is what limits; a bad call shrinks it by
-    `decrease`, once for all calls that were under way then.
-
-    Args:
-        initial: Calls at once to begin with.
-        least: Never fewer; 1 or more.
-        most: Never more.
-        decrease: What a bad call multiplies the limit by; above 0, below 1.
-        slow: A call that took more seconds than this (or a timedelta) is a bad one.
-        errors: The exceptions that make a call a bad one; others say nothing.
-    """
-
-    def __init__(
-        self,
-        *,
-        initial: int = 4,
-        least: int = 1,
-        most: int = 1000,
-        decrease: float = 0.7,
-        slow: checks.Seconds | None = None,
-        errors: type[BaseException] | tuple[type[BaseException], ...] = Exception,
-    ) -> None:
-        checks.count("least", least, least=1)
-        checks.count("most", most, least=least)
-        checks.count("initial", initial, least=least)
-        if initial > most:
-            raise InvalidArgument(f"initial must be {most=} at most, got {initial!r}")
-        factor = checks.number("decrease", decrease, above=True)
-        if factor >= 1:
-            raise InvalidArgument(f"decrease must be below 1, got {decrease!r}")
-        longest = inf if slow is None else checks.duration("slow", slow, above=True)
-        kinds = errors if isinstance(errors, tuple) else (errors,)
-        if not all(
-            isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
-        ):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgumentType(f"errors must be exception types, got {errors!r}")
-
-        def is_bad(error: BaseException | None, took: float) -> bool:
-            return took > longest if error is None else isinstance(error, kinds)
-
-        self._capacity = Capacity(initial, least, most, factor, is_bad)
-        self._set([self._capacity])
-
-    @property
-    def limit(self) -> int:
-        """Calls at once, at present."""
-        return int(self._capacity.limit)
 
 
 def _share(name: str, value: Any) -> float:
