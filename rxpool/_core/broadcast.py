@@ -1,5 +1,6 @@
 """`Broadcast`: a hot observable whose subscribers cannot harm one another."""
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -16,11 +17,19 @@ class Broadcast(Observable[_T], Generic[_T]):
     """Gives each value to all who are subscribed.
 
     Unlike with a Subject, a subscriber that raises is logged, let go, and keeps neither
-    the others nor the sender from going on.
+    the others nor the sender from going on.  *changed* is called when one came or left,
+    *failed*, in place of the log, with what a subscriber raised.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        changed: Callable[[], object] | None = None,
+        failed: Callable[[Exception], object] | None = None,
+    ) -> None:
         super().__init__()
+        self._changed = changed
+        self._failed = failed
         self._name = name
         self._observers: tuple[abc.ObserverBase[_T], ...] = ()
         self._completed = False
@@ -30,16 +39,26 @@ class Broadcast(Observable[_T], Generic[_T]):
         observer: abc.ObserverBase[_T],
         scheduler: abc.SchedulerBase | None = None,
     ) -> abc.DisposableBase:
-        with self.lock:
-            if not self._completed:
-                self._observers += (observer,)
-                return Disposable(lambda: self._remove(observer))
+        if self.subscribe_directly(observer):
+            return Disposable(lambda: self._remove(observer))
         observer.on_completed()
         return Disposable()
+
+    def subscribe_directly(self, observer: abc.ObserverBase[_T]) -> bool:
+        """Have *observer* get the values as they are sent; False if there will be none."""
+        with self.lock:
+            if self._completed:
+                return False
+            self._observers += (observer,)
+        if self._changed is not None:
+            self._changed()
+        return True
 
     def _remove(self, observer: abc.ObserverBase[_T]) -> None:
         with self.lock:
             self._observers = tuple(o for o in self._observers if o is not observer)
+        if self._changed is not None:
+            self._changed()
 
     @property
     def heard(self) -> bool:
@@ -53,7 +72,10 @@ class Broadcast(Observable[_T], Generic[_T]):
                 observer.on_next(value)
             except Exception as error:
                 self._remove(observer)
-                log.error("a subscriber raised", stream=self._name, exc_info=error)
+                if self._failed is None:
+                    log.error("a subscriber raised", stream=self._name, exc_info=error)
+                else:
+                    self._failed(error)
 
     def complete(self) -> None:
         """End the stream; whoever subscribes later is told so."""

@@ -93,6 +93,9 @@ class Runner(Protocol):
     def lend(self, task: Any) -> None:
         """Give up the slot of a job that waits for others; calls `Backend.lend`."""
 
+    def replaced(self, reason: str) -> None:
+        """A worker is gone, and another takes its place."""
+
     def lost(self, reason: str) -> None:
         """No job will ever run any more: everything is cancelled, the pool is closed."""
 
@@ -138,8 +141,11 @@ class Backend(Protocol):
         *done* later.
         """
 
-    def abandon(self, jobs: Sequence[Any]) -> None:
-        """*jobs* are not wanted any more, and their slots are free: end them if possible."""
+    def abandon(self, jobs: Sequence[Any]) -> int | None:
+        """*jobs* are not wanted any more, and their slots are free: end them if possible.
+
+        Answers how many workers are given up with them, if any.
+        """
 
     def lend(self, jobs: Sequence[Any]) -> None:
         """*jobs* go on, but wait for others: their slots are free meanwhile."""

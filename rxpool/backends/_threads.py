@@ -102,20 +102,30 @@ class ThreadBackend(LocalBackend):
             done(value, None)
         return None
 
-    def abandon(self, jobs: Sequence[Any]) -> None:
-        """Stop counting the threads that run *jobs*."""
+    def abandon(self, jobs: Sequence[Any]) -> int:
+        """Stop counting the threads that run *jobs*; answers how many those are."""
+        gone = 0
         with self._lock:
             for job in jobs:
                 worker, shift = getattr(job, "note", None) or (None, 0)
                 if worker is not None and worker.shift == shift and not worker.abandoned:
                     worker.abandoned = True
                     self._usable -= 1
+                    gone += 1
             while self._mail and self._usable < self._slots:
                 if not self._try_to_hire(self._mail[0]):
                     break
                 self._mail.popleft()
+        return gone
 
-    lend = abandon
+    def lend(self, jobs: Sequence[Any]) -> None:
+        """The threads of *jobs* do not count while these wait."""
+        self.abandon(jobs)
+
+    def lane(self, job: Any) -> str | None:
+        """The name of the thread that runs *job*."""
+        worker, _ = getattr(job, "note", None) or (None, 0)
+        return None if worker is None or worker.thread is None else worker.thread.name
 
     def resize(self, slots: int) -> None:
         """Idle threads beyond the new number end now, the others when they are idle."""

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
 from rxpool.events import MetricEvent
+from rxpool.metrics.names import error_type
 
 __all__ = ("Timed",)
 
@@ -73,9 +74,7 @@ class Timed:
 def _outcome(kind: type[BaseException] | None) -> dict[str, str]:
     if kind is None:
         return {"outcome": "success"}
-    name = kind.__qualname__
-    if kind.__module__ != "builtins":
-        name = f"{kind.__module__}.{name}"
+    name = error_type(kind)
     if issubclass(kind, CancelledError):
         return {"outcome": "cancelled", "error.type": name}
     return {"outcome": "failure", "error.type": name}

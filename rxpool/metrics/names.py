@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from rxpool.events import MetricEvent
 
-__all__ = ("BOUNDS", "ITEM_BOUNDS", "METRICS", "Kind", "Metric", "metric_of")
+__all__ = ("BOUNDS", "ITEM_BOUNDS", "METRICS", "Kind", "Metric", "error_type", "metric_of")
 
 Kind: TypeAlias = Literal["histogram", "counter", "updowncounter", "gauge"]
 
@@ -181,3 +181,10 @@ def metric_of(event: MetricEvent) -> Metric:
     if known is not None:
         return known
     return Metric(event.name, "histogram", event.unit, tuple(sorted(event.attributes)), "")
+
+
+def error_type(kind: type[BaseException]) -> str:
+    """What the attribute ``error.type`` calls a class of exceptions."""
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -11,6 +11,7 @@ from rxpool.backends import Backend
 from rxpool.errors import PoolClosed
 from rxpool.pool._binding import busy_here
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
+from rxpool.pool._meter import Meter
 from rxpool.pool._report import Counts
 from rxpool.tasks import Progress
 
@@ -42,6 +43,8 @@ class Books:
         self._ending: list[FlowLedger] = []
         self.faults: Broadcast[BaseException] = Broadcast("faults")
         self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
+        lane = getattr(backend, "lane", None)
+        self.meter = Meter(name, self.now, self.fault, self._listen, lane)
         self.when_changed: Callable[[], object] | None = None  # once, after a flow ended
         self.closing = False
         self.terminated = False
@@ -105,6 +108,28 @@ class Books:
             self._errands.append(self.when_changed)
             self.when_changed = None
 
+    # -- metrics ------------------------------------------------------------------------
+
+    def _listen(self, heard: bool) -> None:
+        """Whether somebody wants to know what happens."""
+        self.ledger.noting = heard
+
+    def _note_down(self) -> None:
+        """Have the meter tell what was noted, once the lock is released.  Locked."""
+        ledger, meter = self.ledger, self.meter
+        notes, ledger.notes = ledger.notes, []
+        if notes:
+            self._errands.append(partial(meter.tell, notes))
+        flows = [binding.ledger for binding in self.flows] + self._ending
+        active = sum(flow.running for flow in flows)
+        waiting = sum(len(flow.waiting) + len(flow.parked) + flow.allotted for flow in flows)
+        if meter.differs(active, waiting):
+            self._errands.append(partial(meter.sample, active, waiting))
+
+    def replaced(self, reason: str) -> None:
+        """See `Runner`."""
+        self.meter.replaced(reason)
+
     # -- chores -------------------------------------------------------------------------
 
     def judge(self, task: Task, permit: int | None) -> None:
@@ -143,6 +168,8 @@ class Books:
         if self._parked:
             for flow in [flow for flow in self._parked if flow.has_drained()]:
                 self._parked_to_errands(flow)
+        if ledger.noting or ledger.notes:
+            self._note_down()
         if ledger.failing or ledger.later or ledger.resolved or ledger.losers:
             self._collect()
         if not started and not self._errands:

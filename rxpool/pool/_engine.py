@@ -51,6 +51,7 @@ class Engine(Running):
         the task gives its slot up.
         """
         nested = self.works_here()
+        self.meter.look()
         with self.lock:
             self.check_open()
             self.flows[binding] = nested

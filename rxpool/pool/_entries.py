@@ -10,6 +10,7 @@ from typing import Any
 
 from rxpool.errors import DeadlineExceeded, ItemDropped, TaskCancelled
 from rxpool.pool._flow_ledger import FlowLedger
+from rxpool.pool._notes import ATTEMPT, SETTLED, START, Note
 from rxpool.pool._task import Part, Task, Withdrawn
 
 __all__ = ("Entries", "halves")
@@ -30,7 +31,17 @@ def halves(task: Task) -> list[Task]:
 class Entries:
     """Slots, and what becomes of the tasks in them and of those that wait."""
 
-    __slots__ = ("failing", "free", "later", "losers", "resolved", "ring", "slots")
+    __slots__ = (
+        "failing",
+        "free",
+        "later",
+        "losers",
+        "notes",
+        "noting",
+        "resolved",
+        "ring",
+        "slots",
+    )
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
@@ -40,6 +51,8 @@ class Entries:
         self.failing: list[tuple[Task, int | None]] = []
         self.resolved: list[FlowLedger] = []  # something came out of these by the way
         self.losers: list[Task] = []  # runs that are not needed, as another of the item ended
+        self.noting = False  #: whether somebody wants to know
+        self.notes: list[Note] = []  # of what happened since somebody was told
         self.later: list[Callable[[], object]] = []  # to be called once nothing is locked
 
     def enlist(self, flow: FlowLedger) -> None:
@@ -68,6 +81,8 @@ class Entries:
             flow.tasks.remove(task)
         except KeyError:
             return False
+        if self.noting and not isinstance(error, Withdrawn):
+            self._note_attempt(task, "success" if error is None else "failure", error, now)
         if flow.hedge is not None and self._was_one_of_two(flow, task, error, now):
             return True
         if error is not None and flow.policies is not None and not isinstance(error, Withdrawn):
@@ -97,6 +112,8 @@ class Entries:
                 flow.cancelled += 1
             else:
                 flow.failed += 1
+        if self.noting:
+            self._note_end(task)
         if flow.order is None:
             flow.done.append(task)
         else:
@@ -134,6 +151,8 @@ class Entries:
             return
         loser.settled = True
         loser.error = TaskCancelled("the other run of the item was faster")
+        if self.noting:
+            self._note_attempt(loser, "cancelled", None)
         self._stop(flow, loser)
         self.release(loser)
         if flow.gate is not None:
@@ -232,6 +251,8 @@ class Entries:
                 break
         tasks.sort(key=lambda task: task.accepted)
         for task in tasks:
+            if self.noting:
+                self._note_attempt(task, "cancelled", None, now)
             if (rival := getattr(task, "rival", None)) is not None:  # one outcome for both
                 rival.rival = None
                 task.settled = True
@@ -286,6 +307,8 @@ class Entries:
         task.running = True
         task.attempts += 1
         flow.tasks.add(task)
+        if self.noting:
+            self.notes.append((START, task, "", None, None))
         return task
 
     def _place(self, flow: FlowLedger, task: Task) -> None:
@@ -343,6 +366,8 @@ class Entries:
         if not hasattr(task, "took"):
             task.took = 0.0
         flow.failed += 1
+        if self.noting:
+            self._note_end(task)
         if flow.order is None:
             flow.done.append(task)
             return
@@ -356,6 +381,8 @@ class Entries:
         if not hasattr(task, "took"):
             task.took = 0.0
         flow.cancelled += 1
+        if self.noting:
+            self._note_end(task)
         if not keep:
             return
         if flow.order is None:
@@ -376,8 +403,25 @@ class Entries:
             )
         task.took = 0.0
         flow.dropped += 1
+        if self.noting:
+            self._note_end(task, "dropped")
         if flow.order is not None and task.placed:  # a part of a batch
             flow.order.remove(task)
         if flow.keeps_drops:
             # Out of turn in input order too: it waited for nobody before it.
             flow.done.append(task)
+
+    # -- what is noted for whoever listens -------------------------------------------------
+
+    def _note_attempt(
+        self, task: Task, outcome: str, error: BaseException | None, ended: float | None = None
+    ) -> None:
+        self.notes.append((ATTEMPT, task, outcome, error, ended))
+
+    def _note_end(self, task: Task, outcome: str = "") -> None:
+        if not outcome:
+            outcome = "success" if task.error is None else "failure"
+            if task.cancelled:
+                outcome = "cancelled"
+        error = task.error if outcome == "failure" else None
+        self.notes.append((SETTLED, task, outcome, error, None))

@@ -83,6 +83,7 @@ class Flow(Outflow):
                     ledger.deadline is not None
                     or (ledger.gate is not None and self._engine.ledger.free > 0)
                     or (ledger.keeps_drops and ledger.done)
+                    or self._engine.meter.heard
                 ):
                     return
                 if verdict != FULL:

@@ -144,7 +144,11 @@ class Gate:
             self._later(limit.arm)
             if not granted:
                 self._release(permit)
+                if not hasattr(task, "asked"):
+                    task.asked = now
                 return WAIT
+            if hasattr(task, "asked"):
+                task.held = now - task.asked
         task.permit = permit
         return GO
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from rxpool._core.causes import caused
 from rxpool.pool._gate import Gate, Policies
 from rxpool.pool._ledger import FlowLedger, Task
 from rxpool.pool._settling import Settling
@@ -20,6 +21,8 @@ class Judging(Settling):
     def guard(self, flow: FlowLedger, policies: Policies, fn: Callable[..., Any]) -> None:
         """Have *policies* decide over the tasks of a new flow."""
         if policies.any:
+            if policies.breaker is not None:
+                self.meter.follow(policies.breaker)
             gate = Gate(policies, fn, self.clock, self._wake, self.ledger.later.append)
             flow.policies = gate
             flow.gate = gate if gate.admits else None
@@ -37,30 +40,32 @@ class Judging(Settling):
             policies.failed(permit, error, getattr(task, "took", 0.0))
             wait = policies.wait(task, error, flow.accepted - len(flow.waiting))
         except BaseException as raised:
-            error = _caused(raised, error)
+            error = caused(raised, error)
         due = None if flow.deadline is None else task.accepted + flow.deadline
         if wait is not None and due is not None and self.now() + wait >= due:
             wait = None  # it would come too late
         if wait is not None:
-            self._try_again(task, wait)
+            self._try_again(task, error, wait)
             return
         if policies.replaces(error):
             try:
                 value, error = policies.fallback(task.item, error), None
             except BaseException as raised:
                 assert error is not None
-                error = _caused(raised, error)
+                error = caused(raised, error)
         with self.lock:
             self.ledger.conclude(task, value, error)
         self.see_to(flow)
 
-    def _try_again(self, task: Task, wait: float) -> None:
+    def _try_again(self, task: Task, error: BaseException, wait: float) -> None:
         flow = task.flow
         with self.lock:
             other = self.ledger.try_again(task)
             if other is not None and wait <= 0:
                 self.ledger.restart(other)
             chores = self.chores()
+        if other is not None and self.meter.heard:
+            self.meter.retried(task, error, wait)
         self.carry_out(chores)
         if other is None or wait <= 0:
             return
@@ -91,9 +96,3 @@ class Judging(Settling):
             entry, chores = flow.binding.claim(), self.chores()
         self.carry_out(chores)
         self.deliver(flow.binding, entry)
-
-
-def _caused(error: BaseException, cause: BaseException) -> BaseException:
-    if error is not cause and error.__cause__ is None:
-        error.__cause__ = cause
-    return error

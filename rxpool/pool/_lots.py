@@ -152,6 +152,9 @@ class Lots(Following):
             chores = self.chores()
         go_on(following)
         self.carry_out(chores)
+        if self.meter.heard:
+            for task in good:
+                self.meter.succeeded(task, task.started + task.took)
         if good:
             stack[-1] = good[0]
             binding.swift_many(good, cell)

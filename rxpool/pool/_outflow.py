@@ -213,6 +213,8 @@ class Outflow:
         """Deliver an entry to the observer."""
         try:
             if type(entry) is Task:
+                if self.ledger.order is not None and self._engine.meter.heard:
+                    self._engine.meter.reordered(entry)
                 self._give(entry)
             elif entry is _END:
                 self._finish()

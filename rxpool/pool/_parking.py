@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from rxpool.pool._entries import Entries, halves
 from rxpool.pool._flow_ledger import FlowLedger
+from rxpool.pool._notes import REFUSED
 from rxpool.pool._task import Task, again
 
 __all__ = ("GO", "WAIT", "Parking", "Stored")
@@ -47,6 +48,8 @@ class Parking(Entries):
             self._succeed(flow, task, verdict.value)
             self.resolved.append(flow)
             return False
+        if self.noting:
+            self.notes.append((REFUSED, task, "", verdict, None))
         task.refused = getattr(task, "refused", 0) + 1
         self._suspend(flow, task, verdict)
         return False
@@ -107,6 +110,8 @@ class Parking(Entries):
         flow.counted += 1
         if not hasattr(task, "took"):
             task.took = 0.0
+        if self.noting:
+            self._note_end(task)
         if flow.order is None:
             flow.done.append(task)
         else:

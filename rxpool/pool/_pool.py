@@ -11,6 +11,8 @@ from reactivex import Observable, abc
 from rxpool import _checks as checks
 from rxpool.backends import Backend, ProcessKeywords, backend_for
 from rxpool.errors import InvalidArgumentType, NotPicklable
+from rxpool.events import MetricEvent, Monitor
+from rxpool.metrics import AttemptRecord
 from rxpool.pool._engine import Engine
 from rxpool.pool._feed import Feed
 from rxpool.pool._imap import Results
@@ -57,6 +59,8 @@ class WorkerPool(Streams):
             a backend object.
         max_pending: How many items of a flow may wait, unless the flow says otherwise.
         name: For threads, processes, messages and logs.
+        monitor: What gets all metric events, as a subscriber of `metrics` from the start:
+            anything with ``on_next``, or a function.
         options: For processes: `initializer` and `initargs`, called in each one when it
             starts; `max_tasks_per_worker` and `max_memory_per_worker` (bytes), after which a
             process is replaced by a new one; `poison_after` (2): how many processes an item
@@ -73,6 +77,7 @@ class WorkerPool(Streams):
         on: On = "threads",
         max_pending: int = 1024,
         name: str | None = None,
+        monitor: Monitor | None = None,
         **options: Unpack[ProcessKeywords],
     ) -> None:
         if workers is not None:
@@ -80,9 +85,12 @@ class WorkerPool(Streams):
         self._max_pending = checks.count("max_pending", max_pending)
         if name is not None and not isinstance(name, str):
             raise InvalidArgumentType(f"name must be a str, got {name!r}")
+        checks.sink("monitor", monitor)
         self.name = name or f"rxpool-{next(_numbers)}"
         backend = backend_for(on, self.name, options)
         self._engine = Engine(self.name, workers or backend.default_slots, backend)
+        if monitor is not None:
+            self._engine.meter.add(monitor)
         self._calls = Calls(
             self._engine, FlowLedger(self._engine.ledger, max_pending=max_pending)
         )
@@ -114,6 +122,23 @@ class WorkerPool(Streams):
         They are logged too, whether anybody subscribes or not.
         """
         return self._engine.faults
+
+    @property
+    def metrics(self) -> Observable[MetricEvent]:
+        """What the pool measures, as it happens; hot, and completes when the pool is closed.
+
+        `rxpool.metrics.METRICS` lists names and units.  Events come on the threads where they
+        arise, so a subscriber should be quick, or hand over.  One that raises gets no more;
+        its exception is on `faults`.  With nobody subscribed nothing is measured.
+
+        ``rxpool.task.active`` tells changes: subscribe before there is work to know levels.
+        """
+        return self._engine.meter.metrics
+
+    @property
+    def attempts(self) -> Observable[AttemptRecord]:
+        """Every attempt when it has ended, with the worker it ran on: for `TraceWriter`."""
+        return self._engine.meter.attempts
 
     # -- iterables and calls --------------------------------------------------------------
 

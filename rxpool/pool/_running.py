@@ -77,7 +77,7 @@ class Running(Lots):
         fn, swift = binding.fn, binding.swift
         pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
         special, parked, now, ledger = self.special, self._parked, self.now, self.ledger
-        ring = ledger.ring
+        ring, meter = ledger.ring, self.meter
         cell = [0]  # successes that the books do not have yet
         value = error = None
         work = False
@@ -124,6 +124,8 @@ class Running(Lots):
             cell[0] += 1
             if gate is not None:
                 gate.good(task, ended)
+            if meter.heard:
+                meter.succeeded(task, ended)
             started = now() if swift(task) else ended
             if gate is not None and (permit := gate.permit(started)) < 0:
                 return self._stop_swift(task, cell, False)
@@ -141,6 +143,8 @@ class Running(Lots):
             task.slot = False
             stack[-1] = task = following
             add(task)
+            if meter.heard:
+                meter.chronicle.started(task)
             if flow.cut_off is not None:
                 # The flow is being cancelled, perhaps without having seen this task.
                 try:

@@ -44,6 +44,9 @@ class Settling(Books):
             chores = self.chores()
         if alarm is not None:
             alarm.dispose()
+        policies = binding.ledger.policies
+        if policies is not None and policies.policies.breaker is not None:
+            self.meter.unfollow(policies.policies.breaker)
         self.carry_out(chores)
 
     def see_to_parked(self, flow: FlowLedger) -> bool:
@@ -131,7 +134,8 @@ class Settling(Books):
                 except Exception as error:
                     self.fault("cancelling a task", error)
         if tasks:
-            self.backend.abandon(tasks)
+            for _ in range(self.backend.abandon(tasks) or 0):
+                self.replaced("abandoned")
 
     def _next_for(self, task: Task) -> Task | None:
         """The next task for the slot of one that ended, or the slot is free.  Locked."""

@@ -164,6 +164,7 @@ class Shutdown:
             return
         self._ended = True
         self._engine.backend.stop(wait)
+        self._engine.meter.complete()
         self._engine.faults.complete()
         self._engine.progressed.complete()
 

@@ -17,6 +17,7 @@ class Task:
 
     __slots__ = (
         "accepted",
+        "asked",
         "attempts",
         "cancelled",
         "collected",
@@ -26,11 +27,13 @@ class Task:
         "error",
         "flow",
         "hedged",
+        "held",
         "inner",
         "item",
         "journalled",
         "key",
         "note",
+        "number",
         "parts",
         "permit",
         "placed",
@@ -56,6 +59,9 @@ class Task:
     crashes: int  #: how many workers it has killed
     ending: bool  #: the backend was told to end it, and has not yet
     key: Any  #: in order of keys
+    asked: float  #: when it first asked a limit that made it wait
+    held: float  #: seconds that it waited for a limit
+    number: int  #: in the log
     rank: tuple[float, ...]  #: what comes first when tasks are sorted
     ticket: Any  #: its place in the line of a limit, or why it can have none
     permit: int | None  #: of a breaker, for the attempt that runs
@@ -91,7 +97,7 @@ def again(task: Task) -> Task:
     other.placed = task.placed
     other.context = None if task.context is None else task.context.copy()
     other.spent = getattr(task, "spent", 0.0) + getattr(task, "took", 0.0)
-    for name in ("key", "rank", "ticket", "crashes", "refused", "journalled"):
+    for name in ("key", "rank", "ticket", "crashes", "refused", "journalled", "number"):
         if hasattr(task, name):
             setattr(other, name, getattr(task, name))
     return other

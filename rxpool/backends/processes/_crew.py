@@ -79,6 +79,16 @@ class Crew:
         self._stopping = False
         self._mine = threading.local()  # the worker that a thread serves
 
+    def lane(self, job: Any) -> str | None:
+        """The process that runs *job*, or ran it."""
+        return getattr(getattr(job, "note", None), "lane", None)
+
+    def pids(self) -> list[int]:
+        """The processes that are there now."""
+        with self._lock:
+            processes = [worker.process for worker in self._workers]
+            return [each.pid for each in processes if each is not None and each.pid]
+
     def _rest(self, worker: Worker) -> None:
         """*worker* has nothing to do."""
         raise NotImplementedError
@@ -181,6 +191,7 @@ class Crew:
         block.close()
         worker.process = process
         link = Link(self._runner, conn, block)
+        link.lane = f"{self._name} process {process.pid}"
         try:
             error = link.await_ready()
         except (EOFError, OSError):
@@ -239,6 +250,9 @@ class Crew:
         with link.lock:
             link.dead = True
         self._bury(worker, link)
+        if not self._stopping and not worker.gone:
+            kind = "recycled" if link.leaving else "crashed"
+            self._runner.replaced("timeout" if link.verdict is not None else kind)
         return True
 
     def _resume(self, worker: Worker) -> None:

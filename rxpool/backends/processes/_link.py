@@ -58,6 +58,7 @@ class Link(Tracked):
     def __init__(self, runner: Runner, conn: Connection, block: Block) -> None:
         super().__init__(block)
         self.dead = False  # nothing can be sent any more
+        self.lane: str | None = None  # what the process is called
         self.leaving = False  # the worker is about to end by itself
         self.verdict: tuple[Any, BaseException] | None = None
         self._runner = runner
