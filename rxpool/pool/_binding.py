@@ -49,6 +49,10 @@ class Binding(Protocol):
     def send(self, entry: Any) -> None:
         """Deliver; the lock is not held."""
 
+    def delivering(self) -> bool:
+        """Whether results wait for whoever takes them."""
+        ...
+
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:
         """Whether this is one of *flows*, or its results go into one of them."""
         ...

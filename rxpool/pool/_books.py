@@ -1,5 +1,6 @@
 """`Books`: the ledger of a pool under a lock, its flows, and who waits for what."""
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -65,6 +66,16 @@ class Books:
             self._ending.remove(flow)
             self.past.add(flow)
 
+    def sums(self, calls: FlowLedger) -> Counts:
+        """What became of all items so far; *calls* is the ledger of `submit`.  Locked."""
+        ledgers = self.ledgers()
+        sums = self.past.copy()
+        for ledger in ledgers:
+            sums.add(ledger)
+        if calls not in ledgers:
+            sums.add(calls)
+        return sums
+
     def ledgers(self) -> list[FlowLedger]:
         """Those of live flows, and of ended ones that are not in `past`.  Locked."""
         self.count_past()
@@ -125,6 +136,11 @@ class Books:
         waiting = sum(len(flow.waiting) + len(flow.parked) + flow.allotted for flow in flows)
         if meter.differs(active, waiting):
             self._errands.append(partial(meter.sample, active, waiting))
+
+    def pids(self) -> list[int]:
+        """The processes that run tasks."""
+        pids = getattr(self.backend, "pids", None)
+        return [os.getpid()] if pids is None else pids()
 
     def replaced(self, reason: str) -> None:
         """See `Runner`."""

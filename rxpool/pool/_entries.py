@@ -10,7 +10,7 @@ from typing import Any
 
 from rxpool.errors import DeadlineExceeded, ItemDropped, TaskCancelled
 from rxpool.pool._flow_ledger import FlowLedger
-from rxpool.pool._notes import ATTEMPT, SETTLED, START, Note
+from rxpool.pool._notes import ATTEMPT, SETTLED, Note
 from rxpool.pool._task import Part, Task, Withdrawn
 
 __all__ = ("Entries", "halves")
@@ -307,8 +307,6 @@ class Entries:
         task.running = True
         task.attempts += 1
         flow.tasks.add(task)
-        if self.noting:
-            self.notes.append((START, task, "", None, None))
         return task
 
     def _place(self, flow: FlowLedger, task: Task) -> None:

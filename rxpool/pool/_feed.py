@@ -120,6 +120,10 @@ class Feed:
         """Never called: `claim` gives nothing."""
         raise AssertionError(entry)
 
+    def delivering(self) -> bool:
+        """Whether results wait for whoever iterates."""
+        return self.ledger.undelivered > 0
+
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:
         """The results go to whoever iterates."""
         return False

@@ -247,6 +247,13 @@ class FlowLedger:
         waiting = len(self.waiting) + len(self.parked)
         return self.running + waiting >= self.most or waiting >= max(1, self.most - 1)
 
+    def held_by_limit(self) -> bool:
+        """Whether an item that may start waits for a limit."""
+        if self.holding is not None:
+            return True
+        apart = self.gate is not None and self.gate.apart
+        return apart and any(hasattr(task, "asked") for task in self.parked)
+
     def has_drained(self) -> bool:
         """Whether a producer that waits for room should go on."""
         return self.ended or self.inside() <= self.low_water or self.may_start_at_once()

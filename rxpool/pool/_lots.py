@@ -28,6 +28,8 @@ class Lots(Following):
         """
         if task.settled:
             return None
+        if self.meter.heard:
+            self.meter.starting(task)
         job: tuple[Callable[[Any], Any], Any] = task.flow.binding.job(task)
         return job
 

@@ -10,12 +10,12 @@ from reactivex.abc import DisposableBase, ObserverBase
 from rxpool._core.broadcast import Broadcast
 from rxpool.errors import PoisonItem, WorkerCrashed
 from rxpool.events import MetricEvent, Monitor
-from rxpool.metrics import AttemptRecord
+from rxpool.metrics import AttemptRecord, Resources, resources
 from rxpool.metrics.names import error_type
 from rxpool.policies import BreakerEvent, CircuitBreaker
 from rxpool.pool._chronicle import Chronicle
 from rxpool.pool._lanes import Lanes
-from rxpool.pool._notes import ATTEMPT, SETTLED, START, Note
+from rxpool.pool._notes import ATTEMPT, SETTLED, Note
 from rxpool.pool._task import Task
 
 __all__ = ("Meter",)
@@ -72,6 +72,7 @@ class Meter:
         self._active = 0  # the level of which is told
         self._waiting = 0
         self._sampled = -_OFTEN
+        self._cpu: dict[int, float] = {}  # seconds that are told
         self._breakers: dict[CircuitBreaker, tuple[int, DisposableBase]] = {}
 
     def add(self, monitor: Monitor) -> None:
@@ -104,8 +105,6 @@ class Meter:
                 self.attempt(task, outcome, error, self.now() if at is None else at)
             elif kind is SETTLED:
                 self._settled(task, outcome, error)
-            elif kind is START:
-                self.chronicle.started(task)
             else:
                 self._refused(task)
 
@@ -166,6 +165,10 @@ class Meter:
                 )
             )
 
+    def starting(self, task: Task) -> None:
+        """An attempt is about to run; only of some is this told, but always before its end."""
+        self.chronicle.started(task)
+
     def succeeded(self, task: Task, ended: float) -> None:
         """A task ended well without the lock."""
         self.attempt(task, "success", None, ended)
@@ -189,6 +192,20 @@ class Meter:
         """A worker is gone, and another takes its place."""
         self.chronicle.replaced(reason)
         self.emit("rxpool.worker.restarts", 1, "{restart}", {"reason": reason} | self._pool)
+
+    def resources(self, pids: Sequence[int]) -> dict[int, Resources]:
+        """What the processes *pids* use, which is told too."""
+        found = resources(pids)
+        with self._lock:
+            before = self._cpu
+            self._cpu = {pid: used.cpu for pid, used in found.items()}
+        if self.metrics.heard:
+            for pid, used in found.items():
+                worker = {"worker": str(pid)} | self._pool
+                more = max(0.0, used.cpu - before.get(pid, 0.0))
+                self.emit("rxpool.worker.cpu", more, "s", worker)
+                self.emit("rxpool.worker.memory", used.memory, "By", worker)
+        return found
 
     def _settled(self, task: Task, outcome: str, error: BaseException | None) -> None:
         if not self.metrics.heard:

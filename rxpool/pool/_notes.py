@@ -4,9 +4,8 @@ from typing import Final, TypeAlias
 
 from rxpool.pool._task import Task
 
-__all__ = ("ATTEMPT", "REFUSED", "SETTLED", "START", "Note")
+__all__ = ("ATTEMPT", "REFUSED", "SETTLED", "Note")
 
-START: Final = "start"  #: an attempt is going to run
 ATTEMPT: Final = "attempt"  #: an attempt ended
 SETTLED: Final = "settled"  #: what became of an item is known
 REFUSED: Final = "refused"  #: the gate refused an attempt

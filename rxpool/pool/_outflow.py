@@ -91,6 +91,10 @@ class Outflow:
         plain = plain and ledger.hedge is None and (ledger.gate is None or ledger.gate.quick)
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
 
+    def delivering(self) -> bool:
+        """Whether the observer is busy with a result."""
+        return self._token.locked()
+
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:
         """Whether this is one of *flows*, or its results go into one of them."""
         if self.ledger in flows:

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from itertools import count
+from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
 
@@ -12,12 +13,13 @@ from rxpool import _checks as checks
 from rxpool.backends import Backend, ProcessKeywords, backend_for
 from rxpool.errors import InvalidArgumentType, NotPicklable
 from rxpool.events import MetricEvent, Monitor
-from rxpool.metrics import AttemptRecord
+from rxpool.metrics import AttemptRecord, Resources, TraceWriter
 from rxpool.pool._engine import Engine
 from rxpool.pool._feed import Feed
 from rxpool.pool._imap import Results
 from rxpool.pool._ledger import FlowLedger
 from rxpool.pool._options import ImapKeywords
+from rxpool.pool._profile import Profile
 from rxpool.pool._report import FlowReport, PoolReport, counts_of
 from rxpool.pool._shutdown import Shutdown, close_at_exit
 from rxpool.pool._streams import Streams
@@ -209,16 +211,40 @@ class WorkerPool(Streams):
         """What became of all items so far, summed and for each live flow."""
         engine = self._engine
         with engine.lock:
-            ledgers = engine.ledgers()
-            sums = engine.past.copy()
-            for ledger in ledgers:
-                sums.add(ledger)
-            if self._calls not in engine.flows:
-                sums.add(self._calls.ledger)
+            sums = engine.sums(self._calls.ledger)
             flows = tuple(
                 FlowReport(flow.name, **counts_of(flow.ledger)) for flow in engine.flows
             )
         return PoolReport(self.name, **sums.sums, flows=flows)
+
+    def profile(
+        self, *, trace: str | PathLike[str] | None = None, every: checks.Seconds = 0.01
+    ) -> Profile:
+        """Find out what limits the pool: source, bounds, workers, a limit or the subscriber.
+
+        The answer of this call is a context manager that looks at the pool every *every*
+        seconds, which costs its tasks nothing, until its block ends; ask `Profile.bottleneck`.
+
+        Args:
+            trace: A file for `TraceWriter`: a lane for each worker, a slice for each attempt,
+                to be opened with Perfetto or ``chrome://tracing``.
+            every: Seconds or a timedelta, above 0.  In virtual time it looks only while there
+                are flows, so open those first.
+
+        Raises:
+            InvalidArgument: If `every` is not above 0.
+            OSError: If the file cannot be opened.
+        """
+        seconds = checks.duration("every", every, above=True)
+        writer = None if trace is None else TraceWriter(trace, name=self.name)
+        return Profile(self._engine, writer, seconds)
+
+    def resources(self) -> dict[int, Resources]:
+        """CPU time and memory of the pool's processes by pid; of this one if it has none.
+
+        Subscribers of `metrics` are told as well.
+        """
+        return self._engine.meter.resources(self._engine.pids())
 
     # -- the end ------------------------------------------------------------------------
 

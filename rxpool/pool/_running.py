@@ -46,6 +46,8 @@ class Running(Lots):
     def _step(self, task: Task, note: Any) -> Task | None:
         """Run one task and settle it under the lock."""
         task.note = note
+        if self.meter.heard:
+            self.meter.starting(task)
         task.started = self.now()
         if task.settled:  # cancelled before it started
             return self.settle(task, None, None)
@@ -87,6 +89,8 @@ class Running(Lots):
         known: Any = None  # a type that is known to be no work
         gate, permit = flow.gate, -1
         task.note = note
+        if meter.heard:
+            meter.starting(task)
         started = now()
         while True:
             task.started = started
@@ -144,7 +148,7 @@ class Running(Lots):
             stack[-1] = task = following
             add(task)
             if meter.heard:
-                meter.chronicle.started(task)
+                meter.starting(task)
             if flow.cut_off is not None:
                 # The flow is being cancelled, perhaps without having seen this task.
                 try:

@@ -12,6 +12,7 @@ from rxpool._core.inlet import Node
 from rxpool._core.sleeper import Sleeper
 from rxpool.errors import WouldBlock
 from rxpool.pool._engine import Engine
+from rxpool.pool._submit import Calls
 
 __all__ = ("Shutdown", "close_at_exit")
 
@@ -22,7 +23,7 @@ _LOOK = 0.02  #: seconds between two looks at what feeds the flows, while closin
 class Shutdown:
     """Closes and terminates one engine."""
 
-    def __init__(self, engine: Engine, calls: Node) -> None:
+    def __init__(self, engine: Engine, calls: Calls) -> None:
         self._engine = engine
         self._calls = calls
         self._ended = False
@@ -164,6 +165,9 @@ class Shutdown:
             return
         self._ended = True
         self._engine.backend.stop(wait)
+        with self._engine.lock:
+            sums = self._engine.sums(self._calls.ledger).sums
+        self._engine.meter.chronicle.closed(sums)
         self._engine.meter.complete()
         self._engine.faults.complete()
         self._engine.progressed.complete()

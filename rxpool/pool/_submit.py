@@ -108,6 +108,8 @@ class Calls:
         engine = self._engine
         future: PoolFuture[Any] = PoolFuture(self)
         call = (function, args, kwargs, future)
+        if not self._opened:
+            engine.meter.look()
         task = future._task = Task(self.ledger, call, engine.now())
         context = copy_context()
         if len(context):
@@ -158,6 +160,10 @@ class Calls:
         return self.ledger.fetch()
 
     again = claim
+
+    def delivering(self) -> bool:
+        """Futures take their results at once."""
+        return False
 
     def leads_to(self, flows: Collection[FlowLedger]) -> bool:
         """The results go to futures."""
