@@ -103,7 +103,7 @@ def test_the_trace(tmp_path):
     barrier = threading.Barrier(2, timeout=10)
     with WorkerPool(2, name="p") as pool:
         with pool.profile(trace=path):
-            assert sorted(pool.imap(lambda n: barrier.wait() and n or n, [1, 2])) == [1, 2]
+            assert sorted(pool.imap(lambda n: (barrier.wait() and n) or n, [1, 2])) == [1, 2]
         list(pool.imap(abs, [3]))  # not in the file any more
     events = json.loads(path.read_text())
     check(events)
