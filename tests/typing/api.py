@@ -1,5 +1,6 @@
 """What type checkers infer of the public names: read by mypy and pyright, never run."""
 
+import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -246,6 +247,12 @@ with WorkerPool() as entered:
 
 # -- policies of streams and of functions ------------------------------------------------------
 
+assert_type(words.pipe(ops.progress()), Observable[str])
+assert_type(
+    words.pipe(ops.progress(9, bar="plain", file=sys.stdout, every=timedelta(seconds=1))),
+    Observable[str],
+)
+assert_type(words.pipe(ops.progress(), ops.batch(5), ops.progress()), Observable[list[str]])
 assert_type(words.pipe(ops.retry(3)), Observable[str])
 assert_type(words.pipe(ops.retry(Retry(delay=timedelta(seconds=1)))), Observable[str])
 assert_type(words.pipe(ops.circuit_breaker(CircuitBreaker())), Observable[str])
