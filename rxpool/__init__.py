@@ -38,7 +38,7 @@ from rxpool.policies import (
     Retry,
     guarded,
 )
-from rxpool.pool import Items, PoolReport, WorkerPool, iterate
+from rxpool.pool import Items, MapWorker, PoolReport, WorkerPool, iterate
 from rxpool.records import Journal
 from rxpool.tasks import CurrentTask, Progress, current_task
 from rxpool.timing import TimerScheduler
@@ -59,6 +59,7 @@ __all__ = (
     "Items",
     "Journal",
     "Limit",
+    "MapWorker",
     "MetricEvent",
     "NotPicklable",
     "Outcome",

@@ -41,6 +41,7 @@ class Books:
         self.ledger = Ledger(slots)
         self.flows: dict[Any, bool] = {}  # bindings, oldest first; opened by own tasks?
         self.past = Counts()  # of flows that ended
+        self.standing: list[FlowLedger] = []  # of flows that come and go, with their counts
         self._ending: list[FlowLedger] = []
         self.faults: Broadcast[BaseException] = Broadcast("faults")
         self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
@@ -66,14 +67,12 @@ class Books:
             self._ending.remove(flow)
             self.past.add(flow)
 
-    def sums(self, calls: FlowLedger) -> Counts:
-        """What became of all items so far; *calls* is the ledger of `submit`.  Locked."""
+    def sums(self) -> Counts:
+        """What became of all items so far.  Locked."""
         ledgers = self.ledgers()
         sums = self.past.copy()
-        for ledger in ledgers:
+        for ledger in dict.fromkeys([*ledgers, *self.standing]):
             sums.add(ledger)
-        if calls not in ledgers:
-            sums.add(calls)
         return sums
 
     def ledgers(self) -> list[FlowLedger]:

@@ -11,14 +11,15 @@ from reactivex import Observable, abc
 
 from rxpool import _checks as checks
 from rxpool.backends import Backend, ProcessKeywords, backend_for
-from rxpool.errors import InvalidArgumentType, NotPicklable
+from rxpool.errors import InvalidArgument, InvalidArgumentType, NotPicklable
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, TraceWriter
 from rxpool.pool._engine import Engine
 from rxpool.pool._feed import Feed
 from rxpool.pool._imap import Results
 from rxpool.pool._ledger import FlowLedger
-from rxpool.pool._options import ImapKeywords
+from rxpool.pool._map_worker import MapWorker
+from rxpool.pool._options import ImapKeywords, OutcomesKeywords
 from rxpool.pool._profile import Profile
 from rxpool.pool._report import FlowReport, PoolReport, counts_of
 from rxpool.pool._shutdown import Shutdown, close_at_exit
@@ -205,13 +206,51 @@ class WorkerPool(Streams):
         """
         return self._calls.submit(checks.call("fn", fn), args, kwargs)
 
+    @overload
+    def worker(
+        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[OutcomesKeywords]
+    ) -> MapWorker[_T, list[_R]]: ...
+
+    @overload
+    def worker(
+        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[OutcomesKeywords]
+    ) -> MapWorker[_T, _R]: ...
+
+    @overload
+    def worker(
+        self, fn: Callable[[_T], _R], **options: Unpack[OutcomesKeywords]
+    ) -> MapWorker[_T, _R]: ...
+
+    def worker(self, fn: Callable[[Any], Any], **options: Any) -> MapWorker[Any, Any]:
+        """A handle that runs *fn* on items one by one or on lists of items.
+
+        `MapWorker.execute` gives a future for an item, `MapWorker.execute_batch` one for a
+        list; `MapWorker.metrics` says what became of them.  Can be used from any thread.
+
+        Args:
+            fn: As for `map`; if it returns an Observable, the result is the list of its items.
+            options: Those of `outcomes` but ``order="input"``: limits in time, policies,
+                keys and priorities, `max_pending` and `overflow`.
+
+        Raises:
+            InvalidArgument: If an option is out of its range.
+            PoolClosed: If the pool is closed.
+        """
+        chosen = self._checked("worker", OutcomesKeywords, fn, options)
+        if chosen.order == "input":
+            raise InvalidArgument(
+                "worker() gives each item its own future: order='input' has no meaning"
+            )
+        name = getattr(fn, "__name__", type(fn).__name__)
+        return MapWorker(self._engine, chosen, f"{self.name}.worker({name})")
+
     # -- the state ----------------------------------------------------------------------
 
     def report(self) -> PoolReport:
         """What became of all items so far, summed and for each live flow."""
         engine = self._engine
         with engine.lock:
-            sums = engine.sums(self._calls.ledger)
+            sums = engine.sums()
             flows = tuple(
                 FlowReport(flow.name, **counts_of(flow.ledger)) for flow in engine.flows
             )

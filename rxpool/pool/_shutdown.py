@@ -12,7 +12,6 @@ from rxpool._core.inlet import Node
 from rxpool._core.sleeper import Sleeper
 from rxpool.errors import WouldBlock
 from rxpool.pool._engine import Engine
-from rxpool.pool._submit import Calls
 
 __all__ = ("Shutdown", "close_at_exit")
 
@@ -23,7 +22,7 @@ _LOOK = 0.02  #: seconds between two looks at what feeds the flows, while closin
 class Shutdown:
     """Closes and terminates one engine."""
 
-    def __init__(self, engine: Engine, calls: Calls) -> None:
+    def __init__(self, engine: Engine, calls: Node) -> None:
         self._engine = engine
         self._calls = calls
         self._ended = False
@@ -166,7 +165,7 @@ class Shutdown:
         self._ended = True
         self._engine.backend.stop(wait)
         with self._engine.lock:
-            sums = self._engine.sums(self._calls.ledger).sums
+            sums = self._engine.sums().sums
         self._engine.meter.chronicle.closed(sums)
         self._engine.meter.complete()
         self._engine.faults.complete()

@@ -79,6 +79,7 @@ class Calls:
         self.engine = self._engine = engine
         self._opened = False
         ledger.binding = self
+        engine.standing.append(ledger)
         ledger.divisible = False  # a call can be cancelled until its worker takes it
 
     def _call(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
@@ -105,28 +106,51 @@ class Calls:
 
     def submit(self, function: Callable[..., Any], args: Any, kwargs: Any) -> PoolFuture[Any]:
         """Accept a call; waits for room."""
-        engine = self._engine
         future: PoolFuture[Any] = PoolFuture(self)
         call = (function, args, kwargs, future)
-        if not self._opened:
-            engine.meter.look()
-        task = future._task = Task(self.ledger, call, engine.now())
+        task = future._task = Task(self.ledger, call, self._engine.now())
         context = copy_context()
         if len(context):
             task.context = context
+        self._enter(task)
+        return future
+
+    def _enter(self, task: Task, waits: bool = True) -> bool:
+        """Accept a task; False if there is no room for it and the caller does not wait."""
+        engine, ledger = self._engine, self.ledger
+        if not self._opened:
+            engine.meter.look()
         while True:
+            entry = None
             with engine.lock:
-                engine.check_open()
-                verdict = engine.ledger.accept(self.ledger, task)
-                if verdict != FULL and not self._opened:
-                    self._opened = True
-                    engine.flows[self] = False
+                self._check_open()
+                verdict = engine.ledger.accept(ledger, task)
+                if verdict != FULL:
+                    self._open()
+                    entry = self.claim()  # it may have been dropped
                 chores = engine.chores()
             if verdict == STARTED:
                 engine.start((task,))
             engine.carry_out(chores)
-            if verdict != FULL or engine.wait_for_room(self.ledger, task, "submit"):
-                return future
+            if ledger.deadline is not None and not ledger.armed:
+                engine.watch(ledger)
+            engine.deliver(self, entry)
+            if verdict != FULL:
+                return True
+            if not waits:
+                return False
+            if engine.wait_for_room(ledger, task, self.name):
+                return True
+            task.accepted = engine.now()
+
+    def _check_open(self) -> None:
+        self._engine.check_open()
+
+    def _open(self) -> None:
+        """This is a flow now that a closing pool waits for.  Locked."""
+        if not self._opened:
+            self._opened = True
+            self._engine.flows[self] = False
 
     def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """Never called: there is no `swift`."""
@@ -140,7 +164,7 @@ class Calls:
             if task is None or task.running or task.settled:
                 return False
             engine.ledger.withdraw(task, "the future was cancelled")
-            self._note_quiet()
+            self.note_quiet()
             chores = engine.chores()
         engine.carry_out(chores)
         return True
@@ -175,7 +199,7 @@ class Calls:
 
     def send(self, entry: Task) -> None:
         """Settle the future of a call."""
-        future: PoolFuture[Any] = entry.item[3]
+        future = self._future(entry)
         # A result keeps neither the arguments nor the books alive.
         future._task = None
         with suppress(InvalidStateError):  # cancelled meanwhile
@@ -184,7 +208,10 @@ class Calls:
             else:
                 future.set_result(entry.value)
         with self._engine.lock:
-            self._note_quiet()
+            self.note_quiet()
+
+    def _future(self, entry: Task) -> PoolFuture[Any]:
+        return entry.item[3]  # type: ignore[no-any-return]
 
     def cut(self) -> None:
         """Calls come in one by one: there is no source to cut."""
@@ -200,9 +227,17 @@ class Calls:
         engine.cut_off(tasks)
         engine.deliver(self, entry)
 
-    def _note_quiet(self) -> None:
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is in flight."""
+        return not self._opened
+
+    def _is_quiet(self) -> bool:
+        return not self.ledger.in_flight and not self.ledger.undelivered
+
+    def note_quiet(self) -> None:
         """With nothing in flight this is no flow that a closing pool waits for.  Locked."""
-        if self._opened and not self.ledger.in_flight and not self.ledger.undelivered:
+        if self._opened and self._is_quiet():
             self._opened = False
             self._engine.flows.pop(self, None)
             self._engine.changed.notify_all()

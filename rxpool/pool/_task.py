@@ -26,6 +26,7 @@ class Task:
         "ending",
         "error",
         "flow",
+        "future",
         "hedged",
         "held",
         "inner",
@@ -60,6 +61,7 @@ class Task:
     ending: bool  #: the backend was told to end it, and has not yet
     key: Any  #: in order of keys
     asked: float  #: when it first asked a limit that made it wait
+    future: Any  #: of one result
     held: float  #: seconds that it waited for a limit
     number: int  #: in the log
     rank: tuple[float, ...]  #: what comes first when tasks are sorted
@@ -97,7 +99,16 @@ def again(task: Task) -> Task:
     other.placed = task.placed
     other.context = None if task.context is None else task.context.copy()
     other.spent = getattr(task, "spent", 0.0) + getattr(task, "took", 0.0)
-    for name in ("key", "rank", "ticket", "crashes", "refused", "journalled", "number"):
+    for name in (
+        "key",
+        "rank",
+        "ticket",
+        "crashes",
+        "refused",
+        "journalled",
+        "number",
+        "future",
+    ):
         if hasattr(task, name):
             setattr(other, name, getattr(task, name))
     return other
