@@ -20,7 +20,7 @@ from rxpool.pool._options import FlowOptions
 from rxpool.pool._report import FlowReport, counts_of
 from rxpool.pool._submit import Calls, PoolFuture
 
-__all__ = ("ItemFuture", "MapWorker")
+__all__ = ("ItemCalls", "ItemFuture", "MapWorker")
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")

@@ -17,6 +17,7 @@ from rxpool import (
     CurrentTask,
     Failure,
     Limit,
+    MapWorker,
     MetricEvent,
     Outcome,
     PoolReport,
@@ -31,6 +32,8 @@ from rxpool import (
 )
 from rxpool import operators as ops
 from rxpool.backends import ThreadBackend
+from rxpool.metrics import AttemptRecord, Bottleneck, Resources
+from rxpool.pool import FlowReport
 
 
 def length(text: str) -> int:
@@ -220,6 +223,18 @@ assert_type(pool.submit(length, text="a").result(1.0), int)
 assert_type(pool.submit(length_later, "a").result(), int)
 assert_type(pool.submit(letters, "a").result(), list[bytes])
 
+worker = pool.worker(length, timeout=1.0)
+assert_type(worker, MapWorker[str, int])
+assert_type(worker.execute("a").result(), int)
+assert_type(worker.execute_batch(["a"]).result(), list[int])
+assert_type(pool.worker(length_later).execute("a").result(), int)
+assert_type(pool.worker(letters).execute("a").result(), list[bytes])
+assert_type(worker.metrics(), FlowReport)
+assert_type(pool.metrics, Observable[MetricEvent])
+assert_type(pool.attempts, Observable[AttemptRecord])
+assert_type(pool.profile().bottleneck(), Bottleneck)
+assert_type(pool.resources(), dict[int, Resources])
+
 
 async def use() -> None:
     """The async faces."""
@@ -227,6 +242,9 @@ async def use() -> None:
         assert_type(pool, WorkerPool)
         assert_type(await pool.submit(length, "a"), int)
         assert_type(await pool.submit(length_later, "a"), int)
+        async with pool.worker(length) as items:
+            assert_type(await items.execute("a"), int)
+            assert_type(await items.execute_batch(["a"]), list[int])
         async for number in pool.imap(length, ["a"]):
             assert_type(number, int)
         async for number in iterate(words.pipe(pool.map(length_later)), max_pending=5):
