@@ -63,3 +63,7 @@ class ProgressState:
         """The standing to show at *now*; the next is due `every` later, not before."""
         self._told, self._told_count = max(now, self._told), self._count
         return self.standing(now)
+
+    def shown(self, now: float) -> None:
+        """The display took until *now*: one that is slow does not get more to do for it."""
+        self._told = max(now, self._told)

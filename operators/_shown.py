@@ -137,6 +137,7 @@ class Shown:
                     except Exception as error:
                         self._drop(error, standing)
                 with self._lock:
+                    self._state.shown(self._clock.now())
                     if end is not None or self._end is None:
                         self._release()
                         break
@@ -145,7 +146,7 @@ class Shown:
                 self._release()
             raise
         if end is None:
-            self.look()  # for what came while it was drawing
+            self.look()  # sets the timer for what came while it was drawing
 
     def _release(self) -> None:
         self._drawer = None

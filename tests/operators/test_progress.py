@@ -15,6 +15,7 @@ import reactivex as rx
 from hypothesis import given
 from hypothesis import strategies as st
 from reactivex import operators as ro
+from reactivex.disposable import Disposable
 from reactivex.scheduler import CurrentThreadScheduler
 from reactivex.subject import Subject
 from reactivex.testing import ReactiveTest, TestScheduler
@@ -71,6 +72,10 @@ def test_standings_are_exact_and_never_closer_than_every(steps, every, total):
             assert now - told >= every or told + every == now
             assert state.due is None
             told, told_count = now, count
+            if is_failed:  # and the display took a while
+                now += 1.0
+                state.shown(now)
+                told, standing = now, state.standing(now)
         else:
             standing = state.standing(now)
         assert standing == Standing(count, failed, total, now - 1000.0)
@@ -386,6 +391,92 @@ def test_a_scheduler_without_timers_still_shows_and_ends(caplog):
     shown.close("done")
     assert [text.split(",")[0] for _, text in file.lines] == ["3", "4"]
     assert len(caplog.records) == 1
+
+
+class Hand:
+    """A clock that is set by hand."""
+
+    def __init__(self):
+        self.at, self.alarms = 0.0, []
+
+    def now(self):
+        return self.at
+
+    def alarm(self, due, ring):
+        self.alarms.append((due, ring))
+        return Disposable()
+
+    def ring(self):
+        """Go to the instant of the only alarm."""
+        ((self.at, ring),) = self.alarms
+        self.alarms.clear()
+        ring(self.at)
+
+
+class Meddling(Spy):
+    """A display that does something else while it shows the first standing."""
+
+    def __init__(self, meddle):
+        super().__init__()
+        self.meddle, self.depth = meddle, 0
+
+    def show(self, standing):
+        self.depth += 1
+        assert self.depth == 1
+        super().show(standing)
+        meddle, self.meddle = self.meddle, None
+        if meddle is not None:
+            meddle()
+        self.depth -= 1
+
+
+def meddled(meddle):
+    """What a display was called with whose first `show` meddles."""
+    clock = Hand()
+    display = Meddling(lambda: meddle(shown, clock))
+    shown = Shown(ProgressState(None, 1, 0.0), lambda _: display, clock, bool)
+    clock.at = 1.0
+    assert shown.count(1)
+    shown.look()
+    if clock.alarms:
+        clock.ring()
+    return display.calls, clock.at
+
+
+def push(shown, clock):
+    """An item at an instant at which a standing is due."""
+    clock.at += 1.0
+    if shown.count(1):
+        shown.look()
+
+
+def ring(shown, clock):
+    """An item that sets the timer, which rings."""
+    assert shown.count(1)
+    shown.look()
+    clock.ring()
+
+
+def end_twice(shown, clock):
+    """Two ends: the first one counts."""
+    shown.close("failed")
+    shown.close("disposed")
+
+
+@pytest.mark.parametrize(
+    ("meddle", "calls", "until"),
+    [
+        (push, [("show", 1), ("show", 2)], 3.0),
+        (ring, [("show", 1), ("show", 2)], 3.0),
+        (end_twice, [("show", 1), ("close", 1, "failed")], 1.0),
+    ],
+)
+def test_what_comes_while_the_display_is_busy_is_shown_after_it(meddle, calls, until):
+    """Never one call of the display inside another, and nothing stays unshown.
+
+    A display that is slow is left alone for as long as a quick one.
+    """
+    assert meddled(meddle) == (calls, until)
 
 
 # -- threads -----------------------------------------------------------------------------------
