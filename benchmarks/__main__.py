@@ -12,6 +12,7 @@ GROUPS = {
     "operators": "operators",
     "pacing": "pacing",
     "policies": "policies",
+    "metrics": "metrics",
     "asyncio": "aio",
     "processes": "processes",
     "latency": "latency",

@@ -19,7 +19,16 @@ __all__ = ("Flow",)
 class Flow(Outflow):
     """Takes items from the source, and has them run."""
 
-    __slots__ = ("_accept", "_acquire", "_lock_release", "_rank", "fn", "sources", "upstream")
+    __slots__ = (
+        "_accept",
+        "_acquire",
+        "_lock_release",
+        "_meter",
+        "_rank",
+        "fn",
+        "sources",
+        "upstream",
+    )
 
     fn: Any
 
@@ -36,6 +45,7 @@ class Flow(Outflow):
         engine.guard(ledger, options.policies, options.fn)
         super().__init__(engine, ledger, observer, options.on_failure, outcomes, name, inlet)
         self.fn = options.fn
+        self._meter = engine.meter
         self.sources: list[Node] = []
         self.upstream = SingleAssignmentDisposable()
         self._rank = options.rank if options.sorts else None
@@ -83,7 +93,7 @@ class Flow(Outflow):
                     ledger.deadline is not None
                     or (ledger.gate is not None and self._engine.ledger.free > 0)
                     or (ledger.keeps_drops and ledger.done)
-                    or self._engine.meter.heard
+                    or (self._meter.heard and self._has_to_tell(task.accepted))
                 ):
                     return
                 if verdict != FULL:
@@ -113,6 +123,10 @@ class Flow(Outflow):
                 self.on_error(error)
                 self.upstream.dispose()
                 return
+
+    def _has_to_tell(self, now: float) -> bool:
+        """Whether a subscriber of metrics should not have to wait for the next occasion."""
+        return bool(self._engine.ledger.notes) or self._meter.due(now)
 
     def on_error(self, error: Exception) -> None:
         """The source failed: what was accepted comes out first."""

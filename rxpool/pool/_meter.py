@@ -108,6 +108,10 @@ class Meter:
             else:
                 self._refused(task)
 
+    def due(self, now: float) -> bool:
+        """Whether it is time to look at levels again."""
+        return now - self._sampled >= _OFTEN
+
     def differs(self, active: int, waiting: int) -> bool:
         """Whether `sample` may have something to tell."""
         return active != self._active or waiting != self._waiting
@@ -118,8 +122,6 @@ class Meter:
             return
         now = self.now()
         with self._lock:
-            if now - self._sampled < _OFTEN and active and waiting:
-                return
             self._sampled = now
             change, self._active = active - self._active, active
             queued, self._waiting = waiting != self._waiting, waiting
