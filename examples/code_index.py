@@ -3,6 +3,7 @@
     python examples/code_index.py                         the standard library
     python examples/code_index.py src --query "retry"     another folder, another question
     python examples/code_index.py src --watch             and keep the index fresh
+    python examples/code_index.py --trace trace.json      and see in Perfetto who did what
 
 Files are found lazily, parsed on a `WorkerPool`, gathered into batches, and written one
 batch a transaction.  What cannot be parsed is listed with its reason and stops nothing.
@@ -28,11 +29,11 @@ from time import strftime
 
 from indexing.database import Index, Tally
 from indexing.source import Tree, ignore_warnings, parse
-from indexing.terminal import Progress, report
+from indexing.terminal import Progress, measurements, report
 from reactivex import Observable, Subject
 from reactivex import operators as rx_ops
 
-from rxpool import TimerScheduler, WorkerPool
+from rxpool import PerformanceMonitor, TimerScheduler, WorkerPool
 from rxpool import operators as ops
 
 
@@ -44,6 +45,7 @@ def index_all(pool: WorkerPool, tree: Tree, index: Index) -> Observable[Tally]:
     """
     return pool.pull(tree.files()).pipe(
         pool.outcomes(partial(parse, tree.folder)),
+        ops.progress(description="files", keep=False),
         ops.batch(max_size=100, max_delay=0.25),
         rx_ops.map(index.save),
     )
@@ -76,9 +78,13 @@ def run(stream: Observable[Tally], take: Callable[[Tally], None]) -> None:
         errors.append(error)
         ended.set()
 
-    stream.subscribe(take, fail, ended.set, scheduler=TimerScheduler.singleton())
-    while not ended.wait(0.2):
-        pass
+    scheduler = TimerScheduler.singleton()
+    subscription = stream.subscribe(take, fail, ended.set, scheduler=scheduler)
+    try:
+        while not ended.wait(0.2):
+            pass
+    finally:
+        subscription.dispose()  # the progress is not left on the screen
     if errors:
         raise errors[0]
 
@@ -107,12 +113,14 @@ def watch(pool: WorkerPool, tree: Tree, index: Index, total: Tally) -> None:
         watcher.join(1.0)
 
 
-def open_pool(on: str, workers: int | None) -> WorkerPool:
+def open_pool(on: str, workers: int | None, monitor: PerformanceMonitor) -> WorkerPool:
     """Parsing is work for the CPU, so processes are faster; a crash costs one file."""
     if on == "threads":
         ignore_warnings()
-        return WorkerPool(workers, name="index")
-    return WorkerPool(workers, on="processes", name="index", initializer=ignore_warnings)
+        return WorkerPool(workers, name="index", monitor=monitor)
+    return WorkerPool(
+        workers, on="processes", name="index", monitor=monitor, initializer=ignore_warnings
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,13 +133,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--workers", type=int, metavar="N", help="how many parse at once")
     add("--on", choices=("processes", "threads"), default="processes", help="what parses")
     add("--query", default="parse", metavar="TEXT", help="what to look up at the end")
+    add("--trace", type=Path, metavar="PATH", help="write a trace for Perfetto")
     add("--watch", action="store_true", help="go on and follow changes")
     options = parser.parse_args(arguments)
     tree, progress = Tree(options.folder.absolute()), Progress()
+    monitor = PerformanceMonitor()
     if not tree.folder.is_dir():
         parser.error(f"no such folder: {tree.folder}")
     try:
-        pool = open_pool(options.on, options.workers)
+        pool = open_pool(options.on, options.workers, monitor)
         index = Index(options.database)
     except (ValueError, sqlite3.Error) as error:
         parser.error(str(error))
@@ -139,15 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             signal.signal(signal.SIGINT, interrupt)
             with pool:
-                run(index_all(pool, tree, index), progress.take)
+                with pool.profile(trace=options.trace) as profile:
+                    run(index_all(pool, tree, index), progress.take)
                 index.forget_the_rest()
-                progress.clear()
                 report("indexed", progress, index, options.query)
+                measurements(profile.bottleneck(), monitor)
                 if options.watch:
                     watch(pool, tree, index, progress.total)
                 signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is over anyway
         except KeyboardInterrupt:
-            progress.clear()
             report("interrupted after", progress, index)
             return 130
     return 0

@@ -1,20 +1,21 @@
-"""What the user sees: progress while it runs, a report at the end."""
+"""What the user sees at the end."""
 
 import sys
 from time import monotonic
 
 from indexing.database import Index, Tally
+from rxpool import PerformanceMonitor
+from rxpool.metrics import Bottleneck
 
-__all__ = ("Progress", "report")
+__all__ = ("Progress", "measurements", "report")
 
 
 class Progress:
-    """One line that is rewritten on a terminal, else a line every two seconds."""
+    """What was done so far, and since when."""
 
     def __init__(self) -> None:
         self.total = Tally()
-        self._start = self._told = monotonic()
-        self._live = sys.stderr.isatty()
+        self._start = monotonic()
 
     @property
     def elapsed(self) -> float:
@@ -22,26 +23,8 @@ class Progress:
         return max(monotonic() - self._start, 1e-6)
 
     def take(self, saved: Tally) -> None:
-        """Count a batch and show where things stand."""
-        total = self.total
-        total.add(saved)
-        if not self._live and monotonic() - self._told < 2.0:
-            return
-        self._told = monotonic()
-        line = (
-            f"{total.files:,} files, {total.definitions:,} definitions, "
-            f"{total.failures} failures, {total.files / self.elapsed:,.0f} files/s"
-        )
-        self._write(f"\r{line}\033[K" if self._live else f"{line}\n")
-
-    def clear(self) -> None:
-        """Leave the line to what follows."""
-        if self._live:
-            self._write("\r\033[K")
-
-    def _write(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        """Count a batch."""
+        self.total.add(saved)
 
 
 def report(headline: str, progress: Progress, index: Index, query: str | None = None) -> None:
@@ -70,4 +53,12 @@ def report(headline: str, progress: Progress, index: Index, query: str | None = 
             for name, kind, path, line in index.find(query)
         ]
     sys.stdout.buffer.write("\n".join([*lines, ""]).encode("utf-8", "replace"))
+    sys.stdout.flush()
+
+
+def measurements(limit: Bottleneck, monitor: PerformanceMonitor) -> None:
+    """Print what limited the run, and the monitor's report."""
+    print(f"  {limit}")
+    for line in str(monitor).splitlines():
+        print(f"  {line}")
     sys.stdout.flush()

@@ -79,7 +79,13 @@ METRICS: Final = _table(
         ("pool", "outcome", "error.type"),
         "Items that are settled",
     ),
-    ("rxpool.task.active", "updowncounter", "{task}", ("pool",), "Attempts that run, or whose result is being delivered"),
+    (
+        "rxpool.task.active",
+        "updowncounter",
+        "{task}",
+        ("pool",),
+        "Attempts that run, or whose result is being delivered",
+    ),
     ("rxpool.queue.size", "gauge", "{task}", ("pool",), "Items that wait for a worker"),
     (
         "rxpool.worker.restarts",

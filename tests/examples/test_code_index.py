@@ -1,5 +1,6 @@
 """``examples/code_index.py`` as a user runs it: as a program, on real files."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.metrics.test_trace import check as check_trace
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "examples" / "code_index.py"
@@ -287,7 +290,7 @@ def test_watch(eyes: str, tree: Path, tmp_path: Path, start: Callable[..., Any])
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
 def test_progress_on_a_terminal(tree: Path, tmp_path: Path, start: Callable[..., Any]):
-    """On a terminal one line is rewritten, and taken away before the report."""
+    """On a terminal a bar shows files and failures, and is taken away before the report."""
     import pty
 
     ours, theirs = pty.openpty()
@@ -296,9 +299,28 @@ def test_progress_on_a_terminal(tree: Path, tmp_path: Path, start: Callable[...,
         os.close(theirs)
         out, _ = program.communicate(timeout=30)
         shown = screen.read(10_000).decode()
-    assert "\r5 files, 11 definitions, 4 failures, " in shown
-    assert shown.endswith("\r\x1b[K")
+    assert "files" in shown
+    assert "4 failed" in shown
+    assert shown.rstrip().endswith("\x1b[2K")  # the line is empty again
+    assert "\x1b[?25h" in shown  # and the cursor is back
     assert out.startswith("indexed 5 files")
+
+
+def test_trace_and_measurements(tree: Path, tmp_path: Path):
+    """A file in the Trace Event Format with a slice for each file; and the monitor's table."""
+    trace = tmp_path / "trace.json"
+    report = index(tmp_path, tree, "--trace", trace)
+    events = json.loads(trace.read_text(encoding="utf-8"))
+    check_trace(events)
+    slices = [event for event in events if event["ph"] == "X"]
+    assert len(slices) == 9
+    assert {event["name"] for event in slices} == {"index.outcomes"}
+    assert sorted(event["args"]["outcome"] for event in slices).count("failure") == 4
+    lanes = {event["args"]["name"] for event in events if event["name"] == "thread_name"}
+    assert all(lane.startswith("index process ") for lane in lanes)
+    (row,) = [line.split() for line in report.splitlines() if "rxpool.tasks " in line]
+    assert row[:4] == ["rxpool.tasks", "{task}", "9", "4"]
+    assert " limit" in report
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
