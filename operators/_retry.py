@@ -12,7 +12,7 @@ from rxpool import _checks as checks
 from rxpool._core.causes import caused
 from rxpool._core.relay import Relay
 from rxpool.policies import Retry
-from rxpool.policies._given import retry_given
+from rxpool.policies._given import retry_given, uses_budget
 from rxpool.timing import Clock
 
 __all__ = ("retry",)
@@ -81,8 +81,8 @@ class _Attempts:
         try:
             now = relay.clock.now()
             wait = self._rule.wait_before_next(self._made, error, now - self._began, random())
-            if wait is not None and self._budget is not None and not self._budget.withdraw(now):
-                wait = None
+            if wait is not None and self._budget is not None and uses_budget(error):
+                wait = wait if self._budget.withdraw(now) else None
             if wait:
                 place = relay.hold()
                 place.disposable = relay.clock.alarm(now + wait, self.again)

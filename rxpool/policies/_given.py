@@ -1,11 +1,13 @@
 """Policies as users give them, checked where they are written."""
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from rxpool.errors import InvalidArgumentType
+from rxpool.errors import CircuitOpen, InvalidArgumentType
 from rxpool.policies._retry import Retry
 
-__all__ = ("given", "retry_given")
+__all__ = ("MISSING", "given", "is_seconds", "retry_given", "uses_budget")
+
+MISSING: Final[Any] = object()  #: no fallback was given; None is one
 
 _K = TypeVar("_K")
 
@@ -22,3 +24,15 @@ def retry_given(name: str, value: Any) -> Retry:
     if isinstance(value, int) and not isinstance(value, bool):
         return Retry(value)
     return given(Retry, name, value)
+
+
+def is_seconds(value: Any) -> bool:
+    """Whether an error's ``retry_after`` says how long to wait."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
+
+
+def uses_budget(error: BaseException) -> bool:
+    """Whether another attempt burdens the other side, which has not said when to come."""
+    if isinstance(error, CircuitOpen):
+        return False
+    return not is_seconds(getattr(error, "retry_after", None))

@@ -7,17 +7,16 @@ from collections.abc import Callable
 from random import random
 from threading import Lock
 from time import monotonic
-from typing import Any, Final
+from typing import Any
 
 from rxpool._core.causes import caused
 from rxpool.policies._breaker import CircuitBreaker
+from rxpool.policies._given import MISSING, is_seconds, uses_budget
 from rxpool.policies._limit import Limit, Ticket
 from rxpool.policies._retry import Retry
 from rxpool.timing import Clock, TimerScheduler
 
-__all__ = ("MISSING", "Call", "Guard")
-
-MISSING: Final[Any] = object()  #: no fallback was given; None is one
+__all__ = ("Call", "Guard")
 
 
 class Guard:
@@ -58,7 +57,7 @@ class Guard:
         if self.retry is None:
             return None
         wait = self.retry.wait_before_next(attempts, error, elapsed, random())
-        if wait is None or self._budget is None:
+        if wait is None or self._budget is None or not uses_budget(error):
             return wait
         with self._lock:
             return wait if self._budget.withdraw(monotonic()) else None
@@ -111,7 +110,7 @@ class Call:
         refuses takes nothing from the limit.
 
         Raises:
-            CircuitOpen: If the breaker refuses; that is an attempt, too.
+            CircuitOpen: If the breaker refuses; that is an attempt, too, as the caller waits.
         """
         guard = self._guard
         breaker, limit = guard.breaker, guard.limit
@@ -182,7 +181,7 @@ class Call:
         took = now - self._started
         if limit is not None:
             pause: Any = getattr(error, "retry_after", None)
-            if _is_seconds(pause):
+            if is_seconds(pause):
                 limit.pause(pause, now)
             limit.done(error, took, now)
             limit.arm()
@@ -205,7 +204,3 @@ class Call:
             if self._ticket is not None:
                 limit.leave(self._ticket)
             limit.arm()
-
-
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9

@@ -11,8 +11,8 @@ from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.policies._breaker import CircuitBreaker
 from rxpool.policies._calling import guard_async, guard_plain
-from rxpool.policies._given import given, retry_given
-from rxpool.policies._guard import MISSING, Guard
+from rxpool.policies._given import MISSING, given, retry_given
+from rxpool.policies._guard import Guard
 from rxpool.policies._limit import Limit
 from rxpool.policies._retry import Retry
 

@@ -9,15 +9,14 @@ from typing import Any, Final
 
 from rxpool.errors import CircuitOpen, InvalidItem
 from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry, Ticket
+from rxpool.policies._given import MISSING, is_seconds, uses_budget
 from rxpool.pool._binding import NO_VALUE
 from rxpool.pool._parking import GO, WAIT, Stored
 from rxpool.pool._task import Task
 from rxpool.records import Journal
 from rxpool.timing import Clock
 
-__all__ = ("MISSING", "NO_POLICIES", "Gate", "Policies")
-
-MISSING: Final[Any] = object()  #: no fallback was given; None is one
+__all__ = ("NO_POLICIES", "Gate", "Policies")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Policies:
     @property
     def any(self) -> bool:
         """Whether there is one."""
-        return self is not NO_POLICIES and self != NO_POLICIES
+        return self != NO_POLICIES
 
 
 NO_POLICIES: Final = Policies()
@@ -229,7 +228,7 @@ class Gate:
         if limit is not None:
             if permit is not None:
                 pause: Any = getattr(error, "retry_after", None)
-                if _is_seconds(pause):
+                if is_seconds(pause):
                     limit.pause(pause, now)
                 limit.done(error, took, now)
             limit.arm()
@@ -257,18 +256,10 @@ class Gate:
         if retry is None or error in (getattr(task, "ticket", None), self._unkept(task)):
             return None  # what is wrong with the item itself stays wrong
         now = self._clock.now()
-        refused = getattr(task, "refused", 0)
-        tries = task.attempts + refused
-        if isinstance(error, CircuitOpen) and isinstance(retry.max_attempts, int):
-            # That was no attempt: it waits for the breaker for as long as there are some left.
-            tries = max(task.attempts, min(tries, retry.max_attempts - 1))
-        elif isinstance(retry.max_attempts, int):
-            tries = task.attempts
-        wait = retry.wait_before_next(max(tries, 1), error, now - task.accepted, random())
-        if wait is None or self._budget is None:
+        attempts = _tries(retry, task.attempts, getattr(task, "refused", 0), error)
+        wait = retry.wait_before_next(attempts, error, now - task.accepted, random())
+        if wait is None or self._budget is None or not uses_budget(error):
             return wait
-        if isinstance(error, CircuitOpen) or _is_seconds(getattr(error, "retry_after", None)):
-            return wait  # the other side is spared: it has said when
         with self._lock:
             if first_attempts > self._asked:
                 self._budget.deposit(now, first_attempts - self._asked)
@@ -289,5 +280,14 @@ class Gate:
         return fallback(item, error) if callable(fallback) else fallback
 
 
-def _is_seconds(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
+def _tries(retry: Retry, made: int, refused: int, error: BaseException) -> int:
+    """What counts as attempts after *error*, if so many were made and so many refused.
+
+    A breaker's refusal is no attempt: whoever asks to wait for it waits for as long as
+    there is an attempt left.
+    """
+    if not isinstance(retry.max_attempts, int):
+        return max(made + refused, 1)
+    if isinstance(error, CircuitOpen):
+        return max(made, min(made + refused, retry.max_attempts - 1), 1)
+    return max(made, 1)

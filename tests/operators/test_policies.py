@@ -845,3 +845,22 @@ def test_dispose_while_a_retry_begins_leaves_nothing():
     while alive and time.monotonic() < end:
         time.sleep(0.001)  # an attempt that was just being made ends when it is
     assert alive == 0
+
+
+@pytest.mark.parametrize(("wait", "made"), [(0.0, 10), (None, 4)])
+def test_retries_that_were_asked_for_use_no_budget(wait, made):
+    """The other side has said when to come: as in a pool."""
+    subscribed = []
+
+    def fail(*_):
+        subscribed.append(1)
+        error = RuntimeError()
+        if wait is not None:
+            error.retry_after = wait
+        return rx.throw(error)
+
+    seen = []
+    policy = Retry(10, delay=0, budget=0.01)
+    rx.defer(fail).pipe(ops.retry(policy)).subscribe(on_error=seen.append)
+    assert [type(error) for error in seen] == [RuntimeError]
+    assert len(subscribed) == made

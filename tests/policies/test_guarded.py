@@ -901,3 +901,21 @@ def test_threads_share_places():
     at_once(8, lambda n: done.extend(fn(n) for _ in range(50)))
     assert most == 2
     assert sorted(done) == sorted(list(range(8)) * 50)
+
+
+@pytest.mark.parametrize(("wait", "calls"), [(0.0, 10), (None, 4)])
+def test_retries_that_were_asked_for_use_no_budget(wait, calls):
+    """The other side has said when to come: as in a pool."""
+    made = []
+
+    def call(_):
+        made.append(1)
+        error = Oops()
+        if wait is not None:
+            error.retry_after = wait
+        raise error
+
+    guarded_call = guarded(call, retry=Retry(10, delay=0, budget=0.01))
+    with pytest.raises(Oops):
+        guarded_call(1)
+    assert len(made) == calls
