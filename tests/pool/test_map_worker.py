@@ -3,7 +3,9 @@
 import asyncio
 import sys
 import threading
+import time
 from concurrent.futures import CancelledError
+from types import SimpleNamespace
 
 import pytest
 import reactivex as rx
@@ -14,6 +16,7 @@ from reactivex import operators as ro
 from rxpool import (
     InvalidArgument,
     ItemDropped,
+    Limit,
     Overflow,
     PoolClosed,
     Retry,
@@ -22,6 +25,8 @@ from rxpool import (
     WorkerPool,
     WouldBlock,
 )
+from rxpool.pool import PoolFuture
+from rxpool.pool._map_batch import BatchFuture
 from tests.pool.crew import WAIT, Oops, joined, started
 from tests.pool.marbles import Alarms, work
 
@@ -186,6 +191,41 @@ def test_cancelling_an_item():
     assert (report.succeeded, report.cancelled) == (1, 1)
 
 
+def test_an_item_that_waits_for_a_limit_cannot_be_taken_back():
+    """It is in no line that it could leave."""
+    run, futures, answers = Run(2, limit=Limit(1, per=20, key=lambda item: 1)), [], []
+    run.at(10, lambda w: futures.extend(w.execute(item) for item in ("a5", "b5")))
+    run.at(12, lambda w: answers.append(futures[1].cancel()))
+    run.rows()
+    assert answers == [False]
+    assert futures[1].result() == ["b"]
+
+
+def test_room_that_comes_while_the_batch_looks_for_it():
+    """Caught: forgetting that somebody called while another was bringing items."""
+    rooms = [False, True, True]
+    flow = SimpleNamespace(
+        _engine=SimpleNamespace(lock=threading.RLock()), ledger=None, batches=set(),
+        expect=lambda batch: None, note_quiet=lambda: None,
+        prepare=lambda item: PoolFuture(flow), waits=lambda: None, help=lambda future: None,
+    )
+
+    def enter(future, waits):
+        if not (room := rooms.pop(0)):
+            return room
+        future.set_result(1)
+        return room
+
+    def on_room(ledger, resume):
+        resume()  # at once, while the one who asks still holds the turn
+        return True
+
+    flow.enter, flow._engine.on_room = enter, on_room
+    batch = BatchFuture(flow, ["a", "b"], None)
+    batch.begin()
+    assert batch.result(0) == [1, 1]
+
+
 def test_cancelling_a_batch():
     """What waits does not run; what runs ends, for nobody."""
     run, batch, told = Run(1, max_pending=1), [], []
@@ -332,6 +372,7 @@ def test_four_threads_at_once(impatient):
                     if not busy.acquire(False):
                         problems.append("told twice at once")
                         return
+                    time.sleep(0)  # others may come meanwhile
                     told.append((done, total))
                     busy.release()
 

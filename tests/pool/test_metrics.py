@@ -152,6 +152,19 @@ def test_a_breaker_that_two_flows_share_is_heard_once():
     assert not breaker.events.heard
 
 
+def test_a_breaker_is_heard_as_long_as_one_flow_has_it():
+    """The end of another flow changes nothing."""
+    breaker = CircuitBreaker(name="b", minimum_number_of_calls=1, sliding_window_size=1)
+    run = Virtual()
+    others = [run.pool.map(work, breaker=breaker)(rx.never()).subscribe() for _ in range(2)]
+    others[0].dispose()
+    breaker.force_open()
+    assert len(run.told("rxpool.breaker.transitions")) == 1
+    others[1].dispose()
+    breaker.reset()
+    assert len(run.told("rxpool.breaker.transitions")) == 1
+
+
 def test_what_is_cancelled():
     """Disposed items count, and so does the attempt that was cut short."""
     run = Virtual()
@@ -257,6 +270,23 @@ def impatient():
     sys.setswitchinterval(1e-6)
     yield
     sys.setswitchinterval(before)
+
+
+def test_who_comes_and_goes_at_once(impatient):
+    """Whoever is left hears: caught is a look without the lock, which may come too late."""
+    with WorkerPool(1) as pool:
+        meter = pool._engine.meter
+        for _ in range(300):
+            gone = pool.metrics.subscribe()
+            kept = []
+            joined(
+                started(gone.dispose),
+                started(lambda kept=kept: kept.append(pool.attempts.subscribe())),
+            )
+            assert meter.heard
+            assert pool._engine.ledger.noting
+            kept[0].dispose()
+            assert not meter.heard
 
 
 @pytest.mark.parametrize("options", [{}, {"order": "input"}, {"retry": Retry(2, delay=0)}])
