@@ -130,13 +130,14 @@ class Books:
         notes, ledger.notes = ledger.notes, []
         if notes:
             self._errands.append(partial(meter.tell, notes))
-        if ledger.ring and not meter.due(self.now()):
+        now = self.now()
+        if ledger.ring and not meter.due(now):
             return  # a look at levels now and then is enough while there is work
         flows = [binding.ledger for binding in self.flows] + self._ending
         active = ledger.slots - ledger.free  # also while a result is being delivered
         waiting = sum(len(flow.waiting) + len(flow.parked) + flow.allotted for flow in flows)
-        if meter.differs(active, waiting):
-            self._errands.append(partial(meter.sample, active, waiting))
+        if meter.note_levels(active, waiting, now):
+            self._errands.append(meter.tell_levels)
 
     def pids(self) -> list[int]:
         """The processes that run tasks."""

@@ -45,7 +45,7 @@ class Entries:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.free = slots  #: below 0 while more runs than a reduced number of slots
+        self.free: int = slots  #: below 0 while more runs than a reduced number of slots
         self.ring: deque[FlowLedger] = deque()  # flows that may have something to start
         #: parked tasks that failed, with their permits: what becomes of them is to be found out
         self.failing: list[tuple[Task, int | None]] = []

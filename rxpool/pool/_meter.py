@@ -1,6 +1,7 @@
 """`Meter`: what a pool tells of its work, as metric events and as records of attempts."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -44,8 +45,8 @@ class Meter:
     """Turns notes of the ledger into events, for whoever listens.
 
     ``heard`` says whether anybody does; the ledger takes notes only then.  Notes come from
-    any thread, with no lock held, and events go out on that thread.  ``_lock`` guards levels
-    and lanes, and nothing foreign is called under it.
+    any thread, with no lock held, and events go out on that thread.  ``_lock`` guards lanes
+    and breakers, and nothing foreign is called under it.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class Meter:
         self._looking = threading.Lock()
         self._lane_of = lane
         self._lanes = Lanes(name)
-        self._active = 0  # the level of which is told
-        self._waiting = 0
+        self._active = self._waiting = 0  # levels; these and the next under the engine's lock
+        self._levels: deque[tuple[int, int | None]] = deque()  # changes that are to be told
+        self._telling = threading.Lock()  # held by who tells them
         self._sampled = -_OFTEN
         self._cpu: dict[int, float] = {}  # seconds that are told
         self._breakers: dict[CircuitBreaker, tuple[int, DisposableBase]] = {}
@@ -112,23 +114,37 @@ class Meter:
         """Whether it is time to look at levels again."""
         return now - self._sampled >= _OFTEN
 
-    def differs(self, active: int, waiting: int) -> bool:
-        """Whether `sample` may have something to tell."""
-        return active != self._active or waiting != self._waiting
+    def note_levels(self, active: int, waiting: int, now: float) -> bool:
+        """So many attempts run, and so many items wait; whether that is to be told.
 
-    def sample(self, active: int, waiting: int) -> None:
-        """So many attempts run, and so many items wait."""
-        if not self.metrics.heard:
-            return
-        now = self.now()
-        with self._lock:
-            self._sampled = now
-            change, self._active = active - self._active, active
-            queued, self._waiting = waiting != self._waiting, waiting
-        if change:
-            self.emit("rxpool.task.active", change, "{task}")
-        if queued:
-            self.emit("rxpool.queue.size", waiting, "{task}")
+        The engine's lock is held, so changes are noted in the order in which they were.
+        """
+        if not self.metrics.heard or (active, waiting) == (self._active, self._waiting):
+            return False
+        change = active - self._active
+        queued = None if waiting == self._waiting else waiting
+        self._active, self._waiting, self._sampled = active, waiting, now
+        self._levels.append((change, queued))
+        return True
+
+    def tell_levels(self) -> None:
+        """Tell what was noted, in its order: one thread at a time, nobody waits for it."""
+        while self._levels and self._telling.acquire(False):
+            try:
+                self._tell_levels()
+            finally:
+                self._telling.release()
+
+    def _tell_levels(self) -> None:
+        while True:
+            try:
+                change, queued = self._levels.popleft()
+            except IndexError:
+                return
+            if change:
+                self.emit("rxpool.task.active", change, "{task}")
+            if queued is not None:
+                self.emit("rxpool.queue.size", queued, "{task}")
 
     def attempt(
         self, task: Task, outcome: str, error: BaseException | None, ended: float
