@@ -103,7 +103,7 @@ class DebounceState:
         edge = self._edge(burst)
         if now > edge + _INSTANT:
             # Its timer is late, or the subscriber busy: what was due comes before this.
-            act = self._emit(burst)
+            act = self._emit(burst, now)
             if now > burst.last + self._late:
                 return self._begin(burst, item, now)
             burst.base = edge
@@ -144,7 +144,7 @@ class DebounceState:
             if edge > now:
                 heapreplace(heap, (edge, order, key))
                 continue
-            self._emit(burst)
+            self._emit(burst, now)
             self._tell()
             if end <= now:
                 heappop(heap)
@@ -157,7 +157,7 @@ class DebounceState:
     def finish(self, now: float) -> None:
         """The source ended: pending items come out, the longest waiting first."""
         for burst in sorted(self._bursts.values(), key=lambda burst: burst.last):
-            self._emit(burst)
+            self._emit(burst, now)
         self._tell()
         self._bursts.clear()
         self._plain = None
@@ -185,16 +185,26 @@ class DebounceState:
         self._tell()
         if self._leading:
             self.ready.append(item)
+            if self.notes is not None:
+                self._note("leading", 0.0)
         else:
             burst.pending = item
         return 1
 
-    def _emit(self, burst: _Burst) -> int:
+    def _emit(self, burst: _Burst, now: float) -> int:
         if burst.pending is NOTHING:
             return 0
         self.ready.append(burst.pending)
         burst.pending = NOTHING
+        if self.notes is not None:
+            self._note("trailing", now - burst.base)
         return 1
+
+    def _note(self, edge: str, wait: float) -> None:
+        assert self.notes is not None
+        attributes = {"edge": edge}
+        self.notes.append(("rxpool.debounce.emissions", 1, "{item}", attributes))
+        self.notes.append(("rxpool.debounce.wait", wait, "s", attributes))
 
     def _tell(self) -> None:
         """Note the superseded items since the last time, all in one."""
@@ -266,8 +276,9 @@ def debounce(
         leading: Emit the first item of a burst.
         trailing: Emit the last item of a burst.
         key: Gives each item a key; every key has bursts of its own.
-        monitor: Takes ``rxpool.dropped`` events, policy ``superseded`` or ``dispose``; one
-            event for all the superseded items since the last edge.
+        monitor: Takes ``rxpool.debounce.emissions`` and ``rxpool.debounce.wait`` events by
+            edge, and ``rxpool.dropped`` ones, policy ``superseded`` or ``dispose``; one of
+            these for all the superseded items since the last edge.
         scheduler: The clock; by default the subscriber's, else the shared `TimerScheduler`.
 
     Raises:

@@ -116,7 +116,7 @@ METRICS: Final = _table(
         "histogram",
         "s",
         ("edge",),
-        "From the first item of a burst to what came out of it",
+        "From the first item of a burst, or a forced emission, to the next emission",
     ),
     (
         "rxpool.debounce.emissions",
@@ -160,13 +160,6 @@ METRICS: Final = _table(
         "s",
         ("pool", "limit"),
         "How long items waited for a limit",
-    ),
-    (
-        "rxpool.limit.concurrency",
-        "gauge",
-        "{task}",
-        ("limit",),
-        "What an adaptive limit allows at once",
     ),
     (
         "rxpool.reorder.wait",

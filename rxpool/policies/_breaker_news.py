@@ -17,6 +17,16 @@ from rxpool.timing import Clock
 __all__ = ("BreakerEvent", "News")
 
 
+_VERBS: dict[State, str] = {
+    "closed": "closed",
+    "open": "opened",
+    "half_open": "half-opened",
+    "forced_open": "forced open",
+    "disabled": "disabled",
+    "metrics_only": "only counts",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class BreakerEvent:
     """A breaker went from one state to another."""
@@ -88,6 +98,7 @@ class News:
             with self._lock:
                 state.set_wait(serial, wait)
         elif event is not None:
+            log.info(f"breaker {_VERBS[event.after]}", breaker=self._name, before=event.before)
             self.events.send(event)
         else:
             self._timer.disposable = None if due is None else self._alarm(due)

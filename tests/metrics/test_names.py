@@ -52,6 +52,18 @@ def test_all_that_is_emitted_is_in_the_table():
         assert set(attributes) <= set(METRICS[name].attributes), f"{path} emits {name}"
 
 
+def test_all_that_is_in_the_table_is_emitted():
+    """No name that nothing uses."""
+    texts = [
+        path.read_text(encoding="utf-8")
+        for folder in ("rxpool", "operators")
+        for path in (ROOT / folder).rglob("*.py")
+        if path.name != "names.py"
+    ]
+    for name in METRICS:
+        assert any(f'"{name}"' in text for text in texts), f"nothing emits {name}"
+
+
 def test_what_operators_emit_is_in_the_table():
     """Seen while they run."""
     events = []

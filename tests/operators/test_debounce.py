@@ -156,10 +156,17 @@ def test_table(options, ticks, expected, monitored):
     ]
     assert xs.subscriptions == [subscribe(200, 500)]
     if monitored:
-        assert {(e.name, e.attributes["policy"]) for e in events} <= {
-            ("rxpool.dropped", "superseded")
-        }
-        assert sum(e.value for e in events) == len(ticks) - len(expected)
+        lost = [e for e in events if e.name == "rxpool.dropped"]
+        assert {e.attributes["policy"] for e in lost} <= {"superseded"}
+        assert sum(e.value for e in lost) == len(ticks) - len(expected)
+        told = [(e.at, e.value) for e in events if e.name == "rxpool.debounce.emissions"]
+        assert told == [(at, 1) for at in expected]
+        waits = [e for e in events if e.name == "rxpool.debounce.wait"]
+        assert [e.at for e in waits] == list(expected)
+        for event in waits:
+            assert event.attributes["edge"] in ("leading", "trailing")
+            assert event.value == 0 or event.attributes["edge"] == "trailing"
+            assert event.at - event.value in (200, *ticks, *expected)
 
 
 def test_wait_may_be_a_timedelta():
@@ -499,8 +506,13 @@ def test_superseded_items_are_counted_in_one_event():
     xs = scheduler.create_hot_observable(*at(*range(210, 310)), *at(400, 401))
     events = []
     scheduler.start(lambda: xs.pipe(ops.debounce(10, monitor=events.append)))
+    trailing = {"edge": "trailing"}
     assert events == [
+        MetricEvent("rxpool.debounce.emissions", 1, "{item}", 319.0, trailing),
+        MetricEvent("rxpool.debounce.wait", 109.0, "s", 319.0, trailing),
         MetricEvent("rxpool.dropped", 99, "{item}", 319.0, {"policy": "superseded"}),
+        MetricEvent("rxpool.debounce.emissions", 1, "{item}", 411.0, trailing),
+        MetricEvent("rxpool.debounce.wait", 11.0, "s", 411.0, trailing),
         MetricEvent("rxpool.dropped", 1, "{item}", 411.0, {"policy": "superseded"}),
     ]
     state = DebounceState(10, notes=True)

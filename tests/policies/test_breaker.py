@@ -286,6 +286,22 @@ def test_the_error_says_how_long():
 # -- events --------------------------------------------------------------------------
 
 
+def test_changes_are_logged(caplog):
+    """At INFO, with the name of the breaker and the state before."""
+    breaker = tripping(name="weather", wait_duration_in_open_state=1)
+    trip(breaker)
+    breaker.close()
+    assert caplog.messages == []
+    with caplog.at_level(logging.INFO, "rxpool"):
+        trip(breaker)
+        breaker.close()
+    assert caplog.messages == [
+        "breaker opened breaker='weather' before='closed'",
+        "breaker closed breaker='weather' before='open'",
+    ]
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
+
+
 def test_nothing_is_told_before_publish():
     """Who reports may hold locks; who publishes does not, and neither does the breaker."""
     breaker = tripping()
