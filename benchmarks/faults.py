@@ -1,4 +1,4 @@
-"""What a fault costs: 1,000 items on 2 processes, one of them bad; a worker killed; Ctrl-C."""
+"""What faults cost rxpool: one of 1,000 items on 2 processes bad; a worker killed; Ctrl-C."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from threading import Timer
 from typing import Any
 
 from benchmarks import work
-from benchmarks.harness import failures, installed
+from benchmarks.harness import failures
 from benchmarks.peers import PEERS, Peer, stream, warm
 from benchmarks.trial import answer_by, command, end_session, session_of, trial
 from rxpool import Failure
@@ -45,8 +45,7 @@ TRIALS: dict[str, tuple[str, Callable[[int], Any], str]] = {
     "source": ("the source raises after 500", work.fine, "500 good, then the error"),
 }
 
-ONE_BY_ONE = ("ProcessPoolExecutor", "multiprocessing.Pool", "pebble", "loky", "mpire")
-ALL = ("rxpool map", "rxpool imap", *ONE_BY_ONE, "joblib generator")
+NAMES = ("rxpool map", "rxpool imap")
 
 
 # -- in a process of its own ---------------------------------------------------------------
@@ -93,21 +92,6 @@ def outcomes(pool: Any, fn: Any, items: Iterable[int], tally: Tally, **options: 
     stream(pool.outcomes(fn, **options), items, sink)
 
 
-def one_by_one(
-    peer: Peer, pool: Any, fn: Any, items: Iterable[int], tally: Tally, limit: float | None
-) -> None:
-    """A call an item; the bad one is waited for last, so that no good one is missed."""
-    assert peer.submit is not None
-    calls, last = [], []
-    for item in items:
-        (last if item == work.BAD else calls).append(peer.submit(pool, fn, item, limit))
-    for result in calls + last:
-        try:
-            tally.good(result())
-        except Exception as error:
-            tally.bad(error)
-
-
 def fault(kind: str, name: str, items: int, limit: float) -> None:
     """Run one trial and print what came of it."""
     state: dict[str, Any] = {"after": ""}
@@ -125,10 +109,8 @@ def fault(kind: str, name: str, items: int, limit: float) -> None:
             if name == "rxpool map":
                 options = {"timeout": 1.0} if timeout else {}
                 outcomes(pool, fn, source, tally, **options)
-            elif peer.submit is None or kind == "source" or name == "rxpool imap":
-                peer.feed(pool, fn, source, 1, tally.good)
             else:
-                one_by_one(peer, pool, fn, source, tally, timeout)
+                peer.feed(pool, fn, source, 1, tally.good)
         except Exception as error:
             tally.bad(error)
         state["seconds"] = time.monotonic() - began
@@ -193,10 +175,8 @@ def killed(name: str, items: int, limit: float) -> None:
         try:
             if name == "rxpool map":
                 outcomes(pool, work.stamp, range(items), tally)
-            elif peer.submit is None:
-                peer.feed(pool, work.stamp, range(items), 1, note)
             else:
-                one_by_one(peer, pool, work.stamp, range(items), tally, limit / 2)
+                peer.feed(pool, work.stamp, range(items), 1, note)
         except Exception as error:
             tally.bad(error)
         end()
@@ -212,9 +192,8 @@ def serve(name: str) -> None:
             ready[0] = True
             print("ready", flush=True)
 
-    items = count() if name in ("rxpool map", "rxpool imap") else range(20_000)
     with peer.open(WORKERS) as pool:
-        peer.feed(pool, work.nap, items, 1, sink)
+        peer.feed(pool, work.nap, count(), 1, sink)
 
 
 def child(kind: str, *arguments: str) -> None:
@@ -283,19 +262,14 @@ def told(state: dict[str, Any]) -> str:
     return text or "none"
 
 
-def present(names: Iterable[str]) -> list[str]:
-    """Those that are installed."""
-    return [name for name in names if installed(PEERS[name].needs)]
-
-
 def faults(items: int, limit: float) -> None:
     """A table for each kind."""
     for kind, (title, _, target) in TRIALS.items():
         print(f"\n### Faults: {title}; {items:,} items on 2 processes (target: {target})\n")
         print("| pool | good results | errors | seconds | pool afterwards |")
         print("| ---- | -----------: | ------ | ------: | --------------- |")
-        for name in present(ALL):
-            if kind == "hang" and name in ("rxpool imap", "joblib generator"):
+        for name in NAMES:
+            if kind == "hang" and name == "rxpool imap":
                 continue  # no limit of the run is given there
             state = trial(
                 "benchmarks.faults", "fault", kind, name, items, limit, limit=limit + 10
@@ -324,7 +298,7 @@ def main(rounds: int, quick: bool) -> None:
     )
     print("| pool | lost | errors | replaced after ms | ended |")
     print("| ---- | ---: | ------ | ----------------: | ----- |")
-    for name in present(("rxpool map", *ONE_BY_ONE, "joblib generator")):
+    for name in NAMES[:1]:
         state = trial("benchmarks.faults", "killed", name, tasks, limit, limit=limit + 10)
         if "lost" not in state:
             text = state.get("failed", "no answer")
@@ -344,7 +318,7 @@ def main(rounds: int, quick: bool) -> None:
     )
     print("| pool | signal to | exit after s | code | left 1 s later | tracebacks | names |")
     print("| ---- | --------- | -----------: | ---: | -------------: | ---------: | ----: |")
-    for name in present(("rxpool map", "rxpool imap", *ONE_BY_ONE, "joblib generator")):
+    for name in NAMES:
         for group in (False, True):
             row = interrupted(name, group, limit)
             print(f"| {name} | {'the group' if group else 'main'} {row}", flush=True)

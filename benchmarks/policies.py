@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.harness import Case, table
 from rxpool import CircuitBreaker, Limit, Retry, guarded
+from rxpool.policies._breaker import breaker_door
 
 Function = Callable[[int], int]
 
@@ -76,7 +77,8 @@ def pybreaker(fn: Any) -> Any:
 def not_perfect() -> CircuitBreaker:
     """A breaker with a failure in its window, so that each call is looked at."""
     breaker = CircuitBreaker(sliding_window_type="time", sliding_window_size=600)
-    breaker.failed(breaker.admit(time.monotonic()), time.monotonic(), 0.0, ValueError())
+    door, now = breaker_door(breaker), time.monotonic()
+    door.failed(door.admit(now), now, 0.0, ValueError())
     return breaker
 
 

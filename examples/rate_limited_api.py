@@ -10,13 +10,13 @@ while: a circuit breaker spares it.  In the end every item has its answer.
 
 import argparse
 import json
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
 from http.client import HTTPConnection
-from pathlib import Path
 from time import monotonic
+
+from service import running
 
 from rxpool import (
     CircuitBreaker,
@@ -91,21 +91,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Do all jobs; 0 if every one has its answer."""
     options = arguments()
-    command = [sys.executable, Path(__file__).parent / "service" / "server.py"]
-    figures = [REQUESTS, TOKENS, options.items // 2, options.outage]
-    with subprocess.Popen(
-        [*map(str, command), *map(str, figures)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as server:
-        assert server.stdin is not None
-        assert server.stdout is not None
-        try:
-            client = Client(int(server.stdout.readline()))
-            return run(client, options.items, options.workers)
-        finally:
-            server.stdin.close()
+    figures = REQUESTS, TOKENS, options.items // 2, options.outage
+    with running("server.py", *figures) as port:
+        return run(Client(port), options.items, options.workers)
 
 
 def run(client: Client, items: int, workers: int) -> int:

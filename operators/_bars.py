@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from html import escape
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Final, Literal, Protocol, TextIO, TypeAlias, get_args
@@ -14,6 +15,7 @@ __all__ = (
     "Display",
     "End",
     "Lines",
+    "NotebookBar",
     "RichBar",
     "TqdmBar",
     "chosen",
@@ -23,7 +25,7 @@ __all__ = (
 )
 
 #: how progress is shown
-Bar: TypeAlias = Literal["auto", "rich", "tqdm", "plain", "none"]
+Bar: TypeAlias = Literal["auto", "rich", "tqdm", "notebook", "plain", "none"]
 BARS: Final[tuple[str, ...]] = get_args(Bar)
 
 #: how a stream ended
@@ -74,21 +76,27 @@ class Lines:
 
 
 class RichBar:
-    """A bar of rich.  It has no thread, and leaves the standard streams alone."""
+    """A bar of rich.  It has no thread.
+
+    What is printed to a terminal while it is there stands above it: rich takes the place of
+    those standard streams that are terminals, and of no others, as what goes elsewhere is to
+    arrive there.
+    """
 
     def __init__(
         self, file: TextIO, description: str | None, keep: bool, standing: Standing
     ) -> None:
         console = import_module("rich.console")
         progress: Any = import_module("rich.progress")
+        beside = file is sys.stderr or file is sys.stdout
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.TextColumn("{task.fields[text]}", markup=False),
             console=console.Console(file=file),
             auto_refresh=False,
-            redirect_stdout=False,
-            redirect_stderr=False,
+            redirect_stdout=beside and _is_terminal(sys.stdout),
+            redirect_stderr=beside and _is_terminal(sys.stderr),
             transient=not keep,
         )
         self._task = self._bar.add_task(
@@ -151,12 +159,45 @@ class TqdmBar:
         self._bar.n = standing.count
 
 
+class NotebookBar:
+    """A bar in the output of a notebook's cell, redrawn in its place."""
+
+    def __init__(self, description: str | None, keep: bool, standing: Standing) -> None:
+        self._view: Any = import_module("IPython.display")
+        self._description = description
+        self._keep = keep
+        self._handle = self._view.display(self._html(standing, None), display_id=True)
+
+    def show(self, standing: Standing) -> None:
+        self._handle.update(self._html(standing, None))
+
+    def close(self, standing: Standing, end: End | None) -> None:
+        if not self._keep:
+            self._handle.update(self._view.HTML(""))
+        elif end is not None:
+            self._handle.update(self._html(standing, end))
+
+    def _html(self, standing: Standing, end: End | None) -> Any:
+        words = line(standing, self._description)
+        if end is not None:
+            words = f"{words}, {end}"
+        where = f' value="{standing.share:.4f}"' if standing.share is not None else ""
+        if standing.share is None and end is not None:
+            where = ' value="1"'  # else it goes on moving
+        return self._view.HTML(f"<progress{where}></progress> <code>{escape(words)}</code>")
+
+
 def require(bar: str) -> None:
     """See that the library of a bar that was asked for by name is there.
 
     Raises:
         ImportError: If it is missing; the message says how to install it.
     """
+    if bar == "notebook":
+        try:
+            import_module("IPython.display")
+        except ImportError:
+            raise ImportError("progress(bar='notebook') needs ipython") from None
     if bar in ("rich", "tqdm"):
         try:
             import_module(bar)
@@ -174,12 +215,25 @@ def chosen(bar: str, file: TextIO | None) -> tuple[str, TextIO | None]:
         return "none", None
     if bar == "auto":
         bar = "plain"
-        if _is_terminal(target):
+        if file is None and _is_in_notebook():
+            bar = "notebook"
+        elif _is_terminal(target):
             bar = next((name for name in ("rich", "tqdm") if _is_installed(name)), bar)
     return bar, target
 
 
-def _is_terminal(file: TextIO) -> bool:
+def _is_in_notebook() -> bool:
+    """Whether a kernel runs this; then IPython has been imported."""
+    try:
+        shell = sys.modules["IPython"].get_ipython()
+    except (KeyError, AttributeError):
+        return False
+    return getattr(shell, "kernel", None) is not None
+
+
+def _is_terminal(file: TextIO | None) -> bool:
+    if file is None:
+        return False
     try:
         return file.isatty()
     except Exception:  # something with `write`, and little else
@@ -197,6 +251,8 @@ def make_display(
     bar: str, file: TextIO, description: str | None, keep: bool
 ) -> Callable[[Standing], Display]:
     """What opens the display, given the first standing."""
+    if bar == "notebook":
+        return lambda standing: NotebookBar(description, keep, standing)
     if bar == "rich":
         return lambda standing: RichBar(file, description, keep, standing)
     if bar == "tqdm":

@@ -9,7 +9,8 @@ from reactivex import Observable, abc
 
 from rxpool import _checks as checks
 from rxpool._core.operator import operator
-from rxpool._core.stage import FULL, Note, Stage
+from rxpool._core.stage import Stage
+from rxpool._core.state import FULL, Measurement
 from rxpool.errors import InvalidArgument, InvalidArgumentType, InvalidItem
 from rxpool.events import Monitor
 
@@ -63,7 +64,7 @@ class BatchState:
         self._last = sys.maxsize if max_size is None else max_size - 1
         self._open: OrderedDict[Hashable, _Open] = OrderedDict()
         self.ready: deque[list[Any]] = deque()
-        self.notes: list[Note] | None = [] if notes else None
+        self.notes: list[Measurement] | None = [] if notes else None
 
     @property
     def due(self) -> float | None:
@@ -90,7 +91,9 @@ class BatchState:
         batch = self._open.get(key)
         if self._max_weight is not None:
             if not weight >= 0:
-                raise InvalidItem(f"the weight of an item must be 0 or more, got {weight!r}")
+                raise InvalidItem(
+                    f"the weight of an item must be 0 or more, got {checks.shown(weight)}"
+                )
             if batch is not None and batch.weight + weight > self._max_weight:
                 self._close(key, "weight")
                 batch = None
@@ -251,7 +254,7 @@ def batch(
         raise InvalidArgument("batch needs max_size, max_delay, max_weight or flush, got none")
     given: Any = flush
     if given is not None and not isinstance(given, abc.ObservableBase):
-        raise InvalidArgumentType(f"flush must be an observable, got {given!r}")
+        raise InvalidArgumentType(f"flush must be an observable, got {checks.shown(given)}")
     key_of = None if key is None else checks.call("key", key)
     weight_of = None if weight is None else checks.call("weight", weight)
 

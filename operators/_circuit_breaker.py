@@ -10,7 +10,9 @@ from rxpool import _checks as checks
 from rxpool._core.causes import caused
 from rxpool._core.relay import Relay
 from rxpool.policies import CircuitBreaker
-from rxpool.policies._given import given
+from rxpool.policies._arguments import given
+from rxpool.policies._breaker import breaker_door
+from rxpool.policies._breaker_door import BreakerDoor
 from rxpool.timing import Clock
 
 __all__ = ("circuit_breaker",)
@@ -23,9 +25,7 @@ class _Call:
 
     __slots__ = ("_began", "_breaker", "_clock", "_permits")
 
-    def __init__(
-        self, breaker: CircuitBreaker, permit: int, clock: Clock, began: float
-    ) -> None:
+    def __init__(self, breaker: BreakerDoor, permit: int, clock: Clock, began: float) -> None:
         self._breaker = breaker
         self._permits = [permit]  # `pop` is atomic: one thread gets it
         self._clock = clock
@@ -83,7 +83,7 @@ def circuit_breaker(
         InvalidArgument: At once, if an argument is of the wrong type.  A breaker that is
             used in virtual and in real time fails the stream with it.
     """
-    given(CircuitBreaker, "breaker", breaker)
+    door = breaker_door(given(CircuitBreaker, "breaker", breaker))
     checks.timing("scheduler", scheduler)
 
     def bind(source: Observable[_T]) -> Observable[_T]:
@@ -91,14 +91,14 @@ def circuit_breaker(
             observer: abc.ObserverBase[_T], default: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = Clock.of(scheduler, default)
-            breaker.follow(clock)
+            door.follow(clock)
             began = clock.now()
-            permit = breaker.admit(began)
-            breaker.publish()
+            permit = door.admit(began)
+            door.publish()
             if permit < 0:
-                observer.on_error(breaker.error(began))
+                observer.on_error(door.error(began))
                 return Disposable()
-            call = _Call(breaker, permit, clock, began)
+            call = _Call(door, permit, clock, began)
             relay: Relay[_T] = Relay(
                 "circuit_breaker", observer, clock, default, call.cancelled
             )

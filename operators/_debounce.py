@@ -10,7 +10,7 @@ from reactivex import Observable, abc
 
 from rxpool import _checks as checks
 from rxpool._core.operator import operator
-from rxpool._core.stage import FULL, NOTHING, Note
+from rxpool._core.state import FULL, NOTHING, Measurement
 from rxpool.errors import InvalidArgument
 from rxpool.events import Monitor
 
@@ -73,7 +73,7 @@ class DebounceState:
         self._order = count()
         self._lost = 0  # superseded items that no note tells of yet
         self.ready: deque[Any] = deque()
-        self.notes: list[Note] | None = [] if notes else None
+        self.notes: list[Measurement] | None = [] if notes else None
 
     @property
     def due(self) -> float | None:
@@ -207,7 +207,7 @@ class DebounceState:
         self.notes.append(("rxpool.debounce.wait", wait, "s", attributes))
 
     def _tell(self) -> None:
-        """Note the superseded items since the last time, all in one."""
+        """Measurement the superseded items since the last time, all in one."""
         lost, self._lost = self._lost, 0
         if lost and self.notes is not None:
             self.notes.append(("rxpool.dropped", lost, "{item}", {"policy": "superseded"}))

@@ -80,8 +80,11 @@ def progress(
         total: How many items are expected; None if nobody knows.
         description: Stands in front.
         bar: ``"rich"`` or ``"tqdm"`` for a bar of these libraries, ``"plain"`` for lines,
-            ``"none"`` for nothing.  ``"auto"`` takes what is installed, rich first, if `file`
-            is a terminal, else lines.
+            ``"notebook"`` for a bar in the output of a cell, ``"none"`` for nothing.
+            ``"auto"`` takes that of a notebook in one, if no `file` is given; what is
+            installed, rich first, if `file` is a terminal; else lines.  What is printed on a
+            terminal while there is a bar of rich stands above it, unless it is printed by
+            another process.
         file: Where it goes; by default the standard error of the moment of the subscription.
             One that is closed, or None there, gets nothing.
         every: Seconds between two lines or two drawings, at the least; by default 2 for lines
@@ -100,12 +103,14 @@ def progress(
     """
     expected = None if total is None else checks.count("total", total)
     if description is not None and not isinstance(description, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidArgumentType(f"description must be a str or None, got {description!r}")
+        raise InvalidArgumentType(
+            f"description must be a str or None, got {checks.shown(description)}"
+        )
     checks.one_of("bar", bar, BARS)
     if file is not None and not all(
         callable(getattr(file, name, None)) for name in ("write", "flush")
     ):
-        raise InvalidArgumentType(f"file must have write and flush, got {file!r}")
+        raise InvalidArgumentType(f"file must have write and flush, got {checks.shown(file)}")
     pause = None if every is None else checks.duration("every", every, above=True)
     checks.flag("keep", keep)
     checks.timing("scheduler", scheduler)

@@ -11,8 +11,9 @@ from reactivex.scheduler import CurrentThreadScheduler
 from rxpool import _checks as checks
 from rxpool._core.causes import caused
 from rxpool._core.relay import Relay
+from rxpool._forks import afresh
 from rxpool.policies import Retry
-from rxpool.policies._given import retry_given, uses_budget
+from rxpool.policies._arguments import for_errors_alone, retry_given, uses_budget
 from rxpool.timing import Clock
 
 __all__ = ("retry",)
@@ -38,7 +39,7 @@ class _Attempts:
         self._budget = rule.open_budget()
         if self._budget is not None:
             self._budget.deposit(self._began)
-        self._lock = Lock()  # of the next one
+        self._lock = afresh(Lock())  # of the next one
         self._busy = 0  # 1: somebody subscribes, 2: and is to do so again
 
     def start(self) -> None:
@@ -81,9 +82,10 @@ class _Attempts:
         try:
             now = relay.clock.now()
             wait = self._rule.wait_before_next(self._made, error, now - self._began, random())
-            if wait is not None and self._budget is not None and uses_budget(error):
+            if wait is not None and self._budget is not None and uses_budget(self._rule, error):
                 wait = wait if self._budget.withdraw(now) else None
             if wait:
+                relay.stage.unsettled = error
                 place = relay.hold()
                 place.disposable = relay.clock.alarm(now + wait, self.again)
         except Exception as raised:
@@ -120,7 +122,7 @@ def retry(
 
     Args:
         policy: When to try again, and after which wait; a number is that of attempts, the
-            first one included.
+            first one included.  ``Retry(max_attempts=None)`` ends when the subscriber leaves.
         scheduler: The clock; by default the subscriber's, else the shared `TimerScheduler`.
 
     Raises:
@@ -129,7 +131,7 @@ def retry(
     The source is let go before the wait.  Without a wait the next attempt starts at once,
     in a loop: however often a source fails, nothing gets deeper.
     """
-    rule = retry_given("policy", policy)
+    rule = for_errors_alone("policy", retry_given("policy", policy), "streams")
     checks.timing("scheduler", scheduler)
 
     def bind(source: Observable[_T]) -> Observable[_T]:

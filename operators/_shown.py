@@ -7,6 +7,7 @@ from typing import Any
 
 from reactivex.disposable import SingleAssignmentDisposable
 
+from rxpool._forks import afresh, bury, heed
 from rxpool._log import log
 from rxpool.operators._bars import Display, End
 from rxpool.operators._progress_state import ProgressState, Standing
@@ -40,7 +41,7 @@ class Shown:
         is_closed: Callable[[], bool],
     ) -> None:
         self._lock = RLock()
-        self._drawn = Condition(self._lock)
+        self._drawn = afresh(Condition(self._lock))
         self._state = state
         self._clock = clock
         self._is_closed = is_closed
@@ -55,6 +56,13 @@ class Shown:
             self._display = open_display(standing)
         except Exception as error:
             self._drop(error, standing)
+        heed(self)
+
+    def forked(self) -> None:
+        """A child has neither the timer nor who draws; the display is the parent's."""
+        bury(self._timer, self._display)
+        self._timer = self._drawer = self._display = None
+        self._over = True
 
     def count(self, item: Any) -> bool:
         """Count *item*; whether to call `look` when it was delivered."""

@@ -10,9 +10,9 @@ from typing import Any, TypeVar, overload
 from reactivex import Observable, abc
 
 from rxpool import _checks as checks
-from rxpool._core.meters import TIE, Meter, SlidingLog, TokenBucket
 from rxpool._core.operator import operator
-from rxpool._core.stage import FULL, Note
+from rxpool._core.rate_limiters import TIE, Meter, SlidingLog, TokenBucket
+from rxpool._core.state import FULL, Measurement
 from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.events import Monitor
 
@@ -32,10 +32,11 @@ _GRACE = 64  #: admitted items that may wait for a busy subscriber, whatever max
 class _Lane:
     """The items of one key, in order, and what meters them."""
 
-    __slots__ = ("meter", "sought", "waiting")
+    __slots__ = ("listed", "meter", "sought", "waiting")
 
     def __init__(self, meter: Any) -> None:
         self.meter: Meter = meter
+        self.listed = False  #: its head is in the heap; if not, something has to pass first
         self.sought = False  #: an item waits outside, for room: it counts as waiting
         #: order of arrival, item, cost, time of arrival
         self.waiting: deque[tuple[int, Any, float, float]] = deque()
@@ -46,6 +47,9 @@ class ThrottleState:
 
     The heads of all lanes are in a heap by the time they are due.  An entry whose item has
     gone, because it was dropped, is passed over when it comes up.
+
+    A strict window counts items where they come out: an admitted one counts until it has
+    been `delivered`, and for `per` seconds from then on.
     """
 
     __slots__ = (
@@ -58,10 +62,13 @@ class ThrottleState:
         "_make_meter",
         "_max_pending",
         "_order",
+        "_out",
         "_overflow",
+        "_per",
         "_resting",
         "_waiting",
         "admit",
+        "delivered",
         "notes",
         "ready",
     )
@@ -97,7 +104,11 @@ class ThrottleState:
         self._order = count()
         self._waiting: OrderedDict[int, _Lane] = OrderedDict()  # by order of arrival
         self.ready: deque[Any] = deque()
-        self.notes: list[Note] | None = [] if notes else None
+        self._per = per
+        self._out: deque[tuple[_Lane, list[float]]] = deque()  # admitted and not delivered
+        #: to be called when an item of `ready` has been delivered, unless it is None
+        self.delivered: Callable[[float], None] | None = self._passed if strict else None
+        self.notes: list[Measurement] | None = [] if notes else None
         # Seconds for a token, and to fill a bucket or, without a burst, for a token.
         self.admit = self._make_admit(per / rate, max(burst, 1.0) * per / rate)
 
@@ -140,14 +151,16 @@ class ThrottleState:
         """How many keys are remembered."""
         return len(self._lanes)
 
-    def offer(self, item: Any, now: float, extra: Any, force: bool = False) -> int:
+    def offer(self, item: Any, now: float, extra: Any, force: bool = False) -> int:  # noqa: C901 - the table of cases, in its order
         """Admit the item, or let it wait; ``extra`` is its key and cost."""
         if extra is None:
             key, cost = None, 1.0
         else:
             key, cost = extra
             if not 0 <= cost < inf:
-                raise InvalidItem(f"the cost of an item must be 0 or more, got {cost!r}")
+                raise InvalidItem(
+                    f"the cost of an item must be 0 or more, got {checks.shown(cost)}"
+                )
             if cost > self._dearest:
                 limit = f"a strict rate of {self._dearest:g}"
                 raise InvalidItem(f"an item of cost {cost!r} can never pass {limit}")
@@ -164,7 +177,7 @@ class ThrottleState:
             if not lane.sought:
                 meter.settle(now)
             if meter.due(cost) <= now + self._early and len(self.ready) < _GRACE:
-                meter.take(cost, now, now)
+                self._take(lane, cost, now, now)
                 lane.sought = False
                 self.ready.append(item)
                 if self.notes is not None:
@@ -193,7 +206,8 @@ class ThrottleState:
             return None  # room comes with the timer or the subscriber
         key, cost = extra or (None, 1.0)
         lane = self._lanes.get(key)
-        return 0.0 if lane is None else lane.meter.due(cost)
+        due = 0.0 if lane is None else lane.meter.due(cost)
+        return None if due == inf else due
 
     def expire(self, now: float) -> None:
         """Admit what is due."""
@@ -205,11 +219,29 @@ class ThrottleState:
             _, item, cost, since = lane.waiting.popleft()
             # Tokens count from when the item was due: what a late timer costs is given back.
             at = max(due, now - _LATENESS)
-            lane.meter.take(cost, at, now)
+            self._take(lane, cost, at, now)
             self.ready.append(item)
             if self.notes is not None:
                 self.notes.append(("rxpool.throttle.wait", now - since, "s", {}))
             self._push_head(lane, at)
+
+    def _take(self, lane: _Lane, cost: float, at: float, now: float) -> None:
+        """Admit an item that was due *at* then."""
+        meter: Any = lane.meter
+        if self.delivered is None:
+            meter.take(cost, at, now)
+        else:
+            self._out.append((lane, meter.out(cost, now)))
+
+    def _passed(self, now: float) -> None:
+        """The first of the admitted items has been delivered."""
+        if not self._out:  # they were dropped meanwhile
+            return
+        lane, entry = self._out.popleft()
+        meter: Any = lane.meter
+        meter.passed(entry, now)
+        if not lane.listed:
+            self._push_head(lane, now)
 
     def finish(self, now: float) -> None:
         """The source ended: what waits still leaves at its time."""
@@ -224,13 +256,18 @@ class ThrottleState:
         self._bucket = None
         self._resting.clear()
         self.ready.clear()
+        self._out.clear()
         return held
 
     def _push_head(self, lane: _Lane, since: float) -> None:
-        """Note when the first item of *lane*, which is that since *since*, is due."""
+        """Measurement when the first item of *lane*, which is that since *since*, is due."""
+        lane.listed = False
         if lane.waiting:
             order, _, cost, _ = lane.waiting[0]
-            heappush(self._heap, (max(lane.meter.due(cost), since), order, lane))
+            due = max(lane.meter.due(cost), since)
+            if due < inf:
+                heappush(self._heap, (due, order, lane))
+                lane.listed = True
 
     def _make_room(self, now: float) -> bool:
         """What the policy does when too many items wait; whether there is room then."""
@@ -261,6 +298,8 @@ class ThrottleState:
             if lane.waiting:
                 _, _, cost, _ = lane.waiting[-1]
                 rested = max(rested, lane.meter.due(cost)) + 1e-3
+            if rested == inf:  # something is on its way out
+                rested = now + self._per
             if rested <= now and not lane.waiting and not lane.sought:
                 del self._lanes[key]
             else:
@@ -343,8 +382,9 @@ def throttle(
         cost: The tokens that an item takes, 0 or more; by default 1.
         key: Gives each item a key; every key has a bucket of its own, forgotten when it is
             full and idle.
-        strict: Never let more than `rate` through in any window of `per` seconds; an item
-            exactly `per` after the oldest passes.  `burst` has no effect then.
+        strict: Never let more than `rate` through in any window of `per` seconds, counted
+            from when the subscriber is done with an item; one exactly `per` after the oldest
+            passes.  `burst` has no effect then.
         max_pending: How many items may wait, over all keys together.
         overflow: What to do beyond it.  ``"block"``: the producer waits; where that is
             impossible (virtual time, a running event loop's thread, a subscriber that

@@ -15,6 +15,7 @@ from rxpool.errors import (
     RxPoolError,
     TaskCancelled,
     TaskTimeout,
+    TooManyFailures,
     WorkerCrashed,
     WorkerStartError,
     WouldBlock,
@@ -38,7 +39,7 @@ from rxpool.policies import (
     Retry,
     guarded,
 )
-from rxpool.pool import Items, MapWorker, PoolReport, WorkerPool, iterate
+from rxpool.pool import Collected, Items, MapWorker, PoolReport, WorkerPool, iterate
 from rxpool.records import Journal
 from rxpool.tasks import CurrentTask, Progress, current_task
 from rxpool.timing import TimerScheduler
@@ -49,6 +50,7 @@ __all__ = (
     "BatchSizeError",
     "CircuitBreaker",
     "CircuitOpen",
+    "Collected",
     "CurrentTask",
     "DeadlineExceeded",
     "DebounceManager",
@@ -77,6 +79,7 @@ __all__ = (
     "TaskTimeout",
     "ThrottleManager",
     "TimerScheduler",
+    "TooManyFailures",
     "WorkerCrashed",
     "WorkerPool",
     "WorkerStartError",

@@ -5,6 +5,7 @@ import pickle
 __all__ = (
     "BatchSizeError",
     "CircuitOpen",
+    "DamagedRecord",
     "DeadlineExceeded",
     "InvalidArgument",
     "InvalidArgumentType",
@@ -18,6 +19,7 @@ __all__ = (
     "RxPoolError",
     "TaskCancelled",
     "TaskTimeout",
+    "TooManyFailures",
     "WorkerCrashed",
     "WorkerStartError",
     "WouldBlock",
@@ -38,6 +40,10 @@ class InvalidArgumentType(InvalidArgument, TypeError):
 
 class InvalidItem(RxPoolError, ValueError):
     """A stream's item cannot be handled, such as one with a negative cost or weight."""
+
+
+class DamagedRecord(RxPoolError, ValueError):
+    """What is read from a file is not what was written there."""
 
 
 class WouldBlock(RxPoolError):
@@ -79,6 +85,18 @@ class DeadlineExceeded(RxPoolError, TimeoutError):
     """An item was not done when its ``deadline`` was over, waiting or running."""
 
 
+class TooManyFailures(RxPoolError):
+    """More items of a flow failed than its ``max_failures`` allows."""
+
+    def __init__(self, message: str, failed: int = 0, settled: int = 0) -> None:
+        super().__init__(message, failed, settled)
+        self.failed = failed  #: items that failed after all, when it ended
+        self.settled = settled  #: items that failed or ended well until then
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class WorkerCrashed(RxPoolError):
     """The worker died while it ran the item, or the executor that should run it is broken."""
 
@@ -102,12 +120,17 @@ class NotPicklable(RxPoolError, pickle.PicklingError):
 class RemoteError(RxPoolError):
     """Stands for an exception of a worker that cannot be sent home itself.
 
-    The message begins with the name of its type; the traceback is in the cause.
+    The message begins with the name of its type; the traceback is in the cause.  Where errors
+    are chosen by type, as in ``Retry(on=ApiError)``, it counts as what it stands for.
     """
 
-    def __init__(self, message: str, type_name: str = "") -> None:
+    def __init__(
+        self, message: str, type_name: str = "", type_names: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
         self.type_name = type_name  #: of the exception that was raised, with its module
+        #: of its class and of all that this derives from
+        self.type_names: tuple[str, ...] = type_names or ((type_name,) if type_name else ())
 
 
 class BatchSizeError(RxPoolError, ValueError):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from rxpool.errors import InvalidArgument, InvalidArgumentType
@@ -51,8 +52,8 @@ class CurrentTask:
 
     def progress(self, fraction: float) -> None:
         """Tell how far the work is, from 0 to 1; comes out of `WorkerPool.progress`."""
-        if isinstance(fraction, bool) or not isinstance(fraction, (int, float)):
-            raise InvalidArgumentType(f"fraction must be a number, got {fraction!r}")
+        if isinstance(fraction, bool) or not isinstance(fraction, Real):
+            raise InvalidArgumentType(f"fraction must be a number, got {_shown(fraction)}")
         if math.isnan(fraction) or not 0 <= fraction <= 1:
             raise InvalidArgument(f"fraction must be from 0 to 1, got {fraction!r}")
         if self._handle is not None:
@@ -64,6 +65,13 @@ held: ContextVar[Handle | None] = ContextVar("rxpool_task", default=None)
 
 _finders: Final[list[Callable[[], Handle | None]]] = []
 _NOBODY: Final = CurrentTask(None)
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception:
+        return f"<{type(value).__qualname__}>"
 
 
 def find_with(finder: Callable[[], Any]) -> None:

@@ -2,11 +2,27 @@
 
 import asyncio
 import os
+import threading
 
 import reactivex as rx
 from reactivex import Observable
 
-__all__ = ("Odd", "die", "double", "double_later", "fail", "leave", "odd", "slow", "twice")
+__all__ = (
+    "HELD",
+    "Odd",
+    "die",
+    "double",
+    "double_later",
+    "fail",
+    "hold",
+    "leave",
+    "odd",
+    "slow",
+    "twice",
+)
+
+#: gates of `hold`
+HELD: dict[str, threading.Event] = {}
 
 
 class Odd(Exception):
@@ -60,3 +76,10 @@ def slow(seconds: float) -> float:
 
     time.sleep(seconds)
     return seconds
+
+
+def hold(number: int) -> int:
+    """Waits in this process."""
+    HELD["began"].set()
+    HELD["gate"].wait(20.0)
+    return number

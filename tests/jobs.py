@@ -190,6 +190,7 @@ FATES = {
         KeyboardInterrupt,
         GeneratorExit,
         StopIteration,
+        StopAsyncIteration,
         TimeoutError,
         asyncio.CancelledError,
     )
@@ -212,6 +213,13 @@ async def meet_later(fate):
 def meet_observed(fate):
     """The same, as what becomes of an Observable."""
     return rx.throw(FATES[fate](fate)) if fate in FATES else rx.of(fate)
+
+
+def end_odd(n):
+    """End the worker for odd numbers."""
+    if n % 2:
+        os._exit(9)
+    return n
 
 
 def fail_odd(n):

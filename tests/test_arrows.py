@@ -10,8 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # From the bottom to the top; parts on one line do not know each other.
 LAYERS = [
     {"errors", "events"},
-    {"tasks"},
-    {"_log", "_checks", "outcomes"},
+    {"tasks", "_threads"},
+    {"_log", "_checks", "_forks", "outcomes"},
+    {"_exit"},
     {"timing"},
     {"_core"},
     {"backends", "policies", "metrics", "records"},
@@ -20,6 +21,7 @@ LAYERS = [
     {"faces"},
     {"testing"},
     {"rxpool"},  # the package's own __init__
+    {"demo"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 
@@ -74,3 +76,57 @@ def test_the_rule_sees_what_it_should():
     found = {(part, other) for path, part in FILES for _, other in known(path)}
     assert {("operators", "_core"), ("_core", "timing"), ("_checks", "errors")} <= found
     assert ("operators", "_checks") in found  # from rxpool import _checks
+
+
+def module(path):
+    """The name of a file as others import it."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(("rxpool", *parts) if parts[0] == "operators" else parts)
+
+
+MODULES = {module(path): path for path, _ in FILES if path.name != "__init__.py"}
+
+
+def neighbours(path):
+    """The modules of rxpool, no packages, that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name for name in names if name in MODULES)
+
+
+def circle(arrows):
+    """The names along a circle, or nothing."""
+    done = set()
+
+    def visit(name, path):
+        if name in path:
+            return [*path[path.index(name) :], name]
+        if name not in done:
+            for other in arrows[name]:
+                found = visit(other, [*path, name])
+                if found:
+                    return found
+            done.add(name)
+        return []
+
+    for name in arrows:
+        found = visit(name, [])
+        if found:
+            return found
+    return []
+
+
+def test_no_circles_inside_parts():
+    """Within a part, too, each file knows only what is below it."""
+    assert not circle({name: sorted(set(neighbours(path))) for name, path in MODULES.items()})
+
+
+def test_a_circle_is_seen():
+    """Wherever it is."""
+    assert circle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c", "b"]
+    assert not circle({"a": ["b", "c"], "b": ["c"], "c": []})

@@ -2,7 +2,9 @@
 
 import re
 from importlib import import_module
+from inspect import isclass, isroutine
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -12,8 +14,9 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 CONFIG = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+REFERENCE = run_path(str(DOCS / "write_reference.py"))
 #: every public name of the package is one of these modules'
-MODULES = set(re.findall(r"^::: (\S+)$", "\n".join(p.read_text("utf-8") for p in PAGES), re.M))
+MODULES = {module for _, modules in REFERENCE["PAGES"].values() for module in modules}
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,22 @@ def test_all_public_names_are_in_the_reference():
     known = {name for module in MODULES for name in import_module(module).__all__}
     missing = set(import_module("rxpool").__all__) - known - {"operators"}
     assert not missing
+
+
+@pytest.mark.parametrize("page", sorted(REFERENCE["pages"]()), ids=lambda page: page.stem)
+def test_the_reference_says_what_the_docstrings_say(page: Path):
+    """Or ``python docs/write_reference.py`` is to be run."""
+    assert page.read_text(encoding="utf-8") == REFERENCE["pages"]()[page]
+
+
+def test_each_class_and_function_has_an_entry():
+    """With its text; the names of the package itself among them."""
+    text = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").iterdir())
+    entries = set(re.findall(r"^## `(\w+)", text, re.M))
+    package = import_module("rxpool")
+    for name in package.__all__:
+        if isclass(getattr(package, name)) or isroutine(getattr(package, name)):
+            assert name in entries
+    for body in re.findall(r"^##+ `[^\n]+\n\n(.*)$", text, re.M):
+        assert body
+        assert not body.startswith("#")

@@ -93,15 +93,20 @@ def handler(service: Service) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-def main() -> None:
+def serve(answers: type[BaseHTTPRequestHandler]) -> None:
     """Serve on a free port, which is printed, until the standard input ends."""
-    service = Service(*map(float, sys.argv[1:3]), int(sys.argv[3]), float(sys.argv[4]))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler(service)) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), answers) as server:
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         print(server.server_port, flush=True)
         sys.stdin.read()
         server.shutdown()
+
+
+def main() -> None:
+    """Serve with the limits that are given."""
+    service = Service(*map(float, sys.argv[1:3]), int(sys.argv[3]), float(sys.argv[4]))
+    serve(handler(service))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
+from rxpool._core.causes import ends_program
+from rxpool._forks import afresh, bury
 from rxpool._log import log
 
 __all__ = ("Broadcast",)
@@ -25,9 +27,10 @@ class Broadcast(Observable[_T], Generic[_T]):
         self,
         name: str,
         changed: Callable[[], object] | None = None,
-        failed: Callable[[Exception], object] | None = None,
+        failed: Callable[[BaseException], object] | None = None,
     ) -> None:
         super().__init__()
+        afresh(self.lock)
         self._changed = changed
         self._failed = failed
         self._name = name
@@ -70,12 +73,19 @@ class Broadcast(Observable[_T], Generic[_T]):
         for observer in self._observers:
             try:
                 observer.on_next(value)
-            except Exception as error:
+            except BaseException as error:
                 self._remove(observer)
                 if self._failed is None:
                     log.error("a subscriber raised", stream=self._name, exc_info=error)
                 else:
                     self._failed(error)
+                if ends_program(error):
+                    raise
+
+    def forked(self) -> None:
+        """In a child: nothing will come, and those who waited for it are the parent's."""
+        bury(self._observers)
+        self._observers, self._completed = (), True
 
     def complete(self) -> None:
         """End the stream; whoever subscribes later is told so."""

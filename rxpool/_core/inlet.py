@@ -9,23 +9,93 @@ closes knows where its chains begin.
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Final, Protocol
+from weakref import WeakKeyDictionary
 
-__all__ = ("Inlet", "Node", "current_inlet", "feeding", "feeding_again")
+from rxpool._forks import bury, heed
+
+__all__ = (
+    "Inlet",
+    "Node",
+    "current_inlet",
+    "feeding",
+    "feeding_again",
+    "flows",
+    "giving",
+    "nodes_alive",
+    "nodes_below",
+    "stages",
+    "tell_watchers",
+    "watch",
+)
 
 
 class Node(Protocol):
-    """A flow of a pool, or a stage that holds items."""
+    """A flow of a pool, a stage that holds items, or a source that reads on demand.
 
-    sources: "list[Node]"  #: the nodes that feed this one
+    A class says ``rxpool_node = True``, which tells its objects from others; see `reach`.
+    """
+
+    sources: "list[Node]"  #: the nodes that are known to feed this one
+    watchers: list[Callable[[], object]]  #: see `watch`
 
     @property
     def ended(self) -> bool:
         """Whether the end was delivered, or the subscriber left."""
         ...
 
+    @property
+    def ending(self) -> bool:
+        """Whether nothing more is taken: it ends by itself once what it holds is out."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether it holds something, or is giving it."""
+        ...
+
+    @property
+    def feeds(self) -> Any:
+        """What is given the results: where to look for the nodes that this one feeds."""
+        ...
+
     def cut(self) -> None:
         """Take nothing more from the source; what is held comes out, then the completion."""
+
+    def stands_still(self, loop: Any) -> bool:
+        """Whether it cannot go on while this thread, and the event loop *loop* on it, wait."""
+        ...
+
+    def abort(self, error: Exception) -> None:
+        """End now, with *error*; what is held is dropped."""
+
+
+def watch(node: Node, call: Callable[[], object]) -> bool:
+    """Have *call* called when *node* has ended, on any thread; False, and no call, if it has.
+
+    First the call is left, then the node looked at; a node does it the other way round.
+    """
+    node.watchers.append(call)
+    if not node.ended:
+        return True
+    try:
+        node.watchers.remove(call)
+    except ValueError:  # it is being told
+        return True
+    return False
+
+
+def tell_watchers(node: Node) -> None:
+    """*node* has ended: tell who wants to know.  No lock is held."""
+    stages.pop(node, None)
+    flows.pop(node, None)
+    watchers = node.watchers
+    while watchers:
+        try:
+            call = watchers.pop()
+        except IndexError:  # another thread tells them
+            return
+        call()
 
 
 class Inlet(Node, Protocol):
@@ -53,6 +123,44 @@ class Inlet(Node, Protocol):
         ...
 
 
+# All nodes of this process that have not ended, the oldest first; see `nodes_alive`.
+stages: Final["WeakKeyDictionary[Node, None]"] = WeakKeyDictionary()
+flows: Final["WeakKeyDictionary[Node, None]"] = WeakKeyDictionary()  #: and sources
+
+
+class _Alive:
+    """What a forked child lets go of."""
+
+    def forked(self) -> None:
+        """Nodes that live at the fork are the parent's."""
+        bury(*stages, *flows)
+        stages.clear()
+        flows.clear()
+
+
+_heedful: Final = _Alive()
+heed(_heedful)
+
+
+def nodes_alive() -> list[Node]:
+    """All nodes of this process that have not ended, the oldest first."""
+    while True:
+        try:
+            return [*stages, *flows]
+        except RuntimeError:  # one came meanwhile
+            continue
+
+
+class _Giving(threading.local):
+    """The stages that give their subscribers something on this thread."""
+
+    def __init__(self) -> None:
+        self.stages: list[Node] = []
+
+
+giving: Final = _Giving()
+
+
 class _Subscribing(threading.local):
     def __init__(self) -> None:
         self.nodes: list[tuple[Node, Inlet | None]] = []
@@ -65,6 +173,11 @@ def current_inlet() -> Inlet | None:
     """The nearest inlet downstream of what is being subscribed on this thread."""
     nodes = _subscribing.nodes
     return nodes[-1][1] if nodes else None
+
+
+def nodes_below() -> list[Node]:
+    """The nodes downstream of what is being subscribed on this thread, the nearest last."""
+    return [node for node, _ in _subscribing.nodes]
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from reactivex.disposable import CompositeDisposable
 
 from rxpool import _checks as checks
 from rxpool._core.inlet import feeding
-from rxpool._core.stage import Stage, StageState
+from rxpool._core.stage import Stage
+from rxpool._core.state import StageState
 from rxpool.events import Monitor
 from rxpool.timing import Clock
 
@@ -43,7 +44,6 @@ def operator(
     Raises:
         InvalidArgument: If `monitor` or `scheduler` is of the wrong type.
     """
-
     checks.sink("monitor", monitor)
     checks.timing("scheduler", scheduler)
 

@@ -13,7 +13,8 @@ from reactivex.disposable import (
 )
 
 from rxpool._core.inlet import current_inlet, feeding, feeding_again
-from rxpool._core.stage import FULL, Note, Stage
+from rxpool._core.stage import Stage
+from rxpool._core.state import FULL, Measurement
 from rxpool.timing import Clock
 
 __all__ = ("PassState", "Relay")
@@ -32,7 +33,7 @@ class PassState:
 
     def __init__(self) -> None:
         self.ready: deque[Any] = deque()
-        self.notes: list[Note] | None = None
+        self.notes: list[Measurement] | None = None
         self._closed = False
 
     @property
@@ -128,6 +129,7 @@ class Relay(Generic[_T]):
         if self.over:
             return
         stage = self.stage
+        stage.unsettled = None
         stage.sources.clear()
         fresh, self._fresh = self._fresh, False
         try:

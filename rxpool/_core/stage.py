@@ -5,77 +5,30 @@ grammar (one notification at a time, nothing after the end), the rule of the end
 each, re-entry, producers that wait while a slow subscriber is busy, and letting go.
 """
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from threading import Condition, RLock, get_ident
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from reactivex import abc
 from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
-from rxpool._core.inlet import Node
+from rxpool._core.causes import as_failure
+from rxpool._core.inlet import Node, giving, stages, tell_watchers
+from rxpool._core.reach import leave_behind, way_at_end
+from rxpool._core.state import NOTHING, Measurement, StageState
+from rxpool._core.waits import at_most, can_wait
+from rxpool._forks import afresh, bury, heed, inside
 from rxpool._log import log, report_uncaught
 from rxpool.errors import WouldBlock
 from rxpool.events import MetricEvent, Monitor
 from rxpool.timing import Clock
 
-__all__ = ("FULL", "NOTHING", "Note", "Stage", "StageState", "can_wait")
+__all__ = ("Stage",)
 
-_T_contra = TypeVar("_T_contra", contravariant=True)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
-NOTHING: Final[Any] = object()  #: the absence of a value; None is a value like any other
 _END: Final[Any] = object()  #: in the place of a value: the end is to be delivered
-FULL: Final = -1  #: what `StageState.offer` answers when the item must wait outside
-
-#: name, value, unit, attributes
-Note: TypeAlias = tuple[str, float, str, Mapping[str, str]]
-
-
-class StageState(Protocol[_T_contra]):
-    """The decisions of an operator: no clock, no thread, no Rx, no call of user code."""
-
-    ready: deque[Any]  #: values to deliver now, in order
-    notes: list[Note] | None  #: measurements to report; None if nobody listens
-
-    @property
-    def due(self) -> float | None:
-        """When `expire` has something to do, or None; may only be too early."""
-        ...
-
-    @property
-    def held(self) -> int:
-        """How many items are inside, those in `ready` included."""
-        ...
-
-    def offer(self, item: _T_contra, now: float, extra: Any, force: bool = False) -> int:
-        """Take an item: 0 nothing to do, 1 look at `ready` and `due`, `FULL` not taken.
-
-        With *force* it must be taken.  An error ends the stream by the rule of the end.
-        """
-        ...
-
-    def retry_at(self, extra: Any) -> float | None:
-        """When an item that was answered `FULL` should be offered again, at the latest."""
-
-    def expire(self, now: float) -> None:
-        """Move what is due at *now* to `ready`."""
-
-    def finish(self, now: float) -> None:
-        """The source ended: move to `ready` whatever does not wait for its time."""
-
-    def clear(self) -> int:
-        """Drop everything; answer how many items that were."""
-        ...
-
-
-def can_wait(clock: Clock | None = None) -> bool:
-    """Whether this thread may block: not in virtual time, not on a running event loop."""
-    if clock is not None and clock.virtual:
-        return False
-    return asyncio._get_running_loop() is None  # cheap, and None outside loops
 
 
 class Stage(Generic[_T, _R]):
@@ -85,12 +38,16 @@ class Stage(Generic[_T, _R]):
     runs: not the subscriber, not the monitor, not the scheduler.  ``_owner`` is the thread
     that delivers at present; whoever finds it set leaves its value in the state's ``ready``
     and goes on, or waits if that is full.
+
+    In a forked child it works, but what it held at the fork is the parent's alone.
     """
 
     __slots__ = (
+        "__weakref__",
         "_armed",
         "_clock",
         "_closed",
+        "_delivered",
         "_end",
         "_left",
         "_lock",
@@ -109,7 +66,11 @@ class Stage(Generic[_T, _R]):
         "_waiting",
         "ended",
         "sources",
+        "unsettled",
+        "watchers",
     )
+
+    rxpool_node: Final = True
 
     def __init__(
         self,
@@ -126,7 +87,7 @@ class Stage(Generic[_T, _R]):
         sink: Any = getattr(monitor, "on_next", monitor)
         self._monitor: Callable[[MetricEvent], object] | None = sink
         self._lock = RLock()
-        self._room = Condition(self._lock)
+        self._room = afresh(Condition(self._lock))
         self._upstream = SingleAssignmentDisposable()
         self._timer: SingleAssignmentDisposable | None = None
         self._armed: float | None = None
@@ -136,12 +97,17 @@ class Stage(Generic[_T, _R]):
         self._waiting = 0
         self._end: tuple[Exception | None] | None = None
         self.sources: list[Node] = []
+        self.watchers: list[Callable[[], object]] = []
+        stages[self] = None
         self.ended = False  # see `Node`
+        self.unsettled: Exception | None = None  # of a source that is to be tried again
         self._closed = False  # takes no more items: ended or disposed
         # Read for every item:
         self._now = clock.now
         self._offer = state.offer
         self._ready = state.ready
+        self._delivered: Callable[[float], None] | None = getattr(state, "delivered", None)
+        heed(self)
 
     # -- fast paths: functions for the source to call per item ------------------------
     #
@@ -243,9 +209,15 @@ class Stage(Generic[_T, _R]):
         self._proceed(value, due)
 
     def cut(self) -> None:
-        """Take nothing more from the source; what is held comes out, then the completion."""
-        self._upstream.dispose()
-        self.complete()
+        """Take nothing more from the source; what is held comes out, then the completion.
+
+        Where the source failed and is going to be tried again, the end is its error.
+        """
+        try:
+            self._upstream.dispose()
+        except Exception as error:  # it keeps nobody from the end
+            log.error("leaving a source", stage=self._name, exc_info=error)
+        self.act(lambda: self._set_end(self.unsettled))
 
     def dispose(self) -> None:
         """The subscriber left: drop what is held, leave nothing behind."""
@@ -257,6 +229,59 @@ class Stage(Generic[_T, _R]):
             self._report()
         if dropped:
             self._note_dropped(dropped)
+        tell_watchers(self)
+
+    # -- see `Node` -----------------------------------------------------------------
+
+    @property
+    def ending(self) -> bool:
+        """Whether the source has ended, and what is held is on its way out."""
+        return (self._closed or self.unsettled is not None) and not self.ended
+
+    @property
+    def feeds(self) -> Any:
+        """The subscriber."""
+        return self._observer
+
+    @property
+    def busy(self) -> bool:
+        """Whether it holds something, or is giving it."""
+        return self._state.held > 0 or self._owner is not None
+
+    def flush(self) -> None:
+        """Let out what does not wait for its time."""
+        self.act(lambda: self._state.finish(self._now()))
+
+    def stands_still(self, loop: Any) -> bool:
+        """Whether its clock, or the subscriber on this very thread, waits for this thread."""
+        return self._clock.stands_still(loop) or self._owner == get_ident()
+
+    def abort(self, error: Exception) -> None:
+        """Drop what is held, and end with *error*, or with the one of the source."""
+        with self._lock:
+            if self.ended:
+                return
+            if self._end is None or self._end[0] is None:
+                self._end = (error,)
+            self._closed = True
+            dropped = self._state.clear()
+            self._room.notify_all()
+            value = self._claim()
+        if dropped:
+            self._note_dropped(dropped)
+        self._proceed(value, None)
+
+    def forked(self) -> None:
+        """A child has neither the timer nor who delivered, unless that is who forked."""
+        bury(self._timer, *inside(self._state))
+        self._timer = self._armed = self._end = None
+        self._rang = False
+        self._waiting = 0
+        if self._owner != get_ident():
+            self._owner = None
+        self._state.clear()
+        if self._state.notes:
+            self._state.notes.clear()
 
     # -- delivery -------------------------------------------------------------------
 
@@ -293,6 +318,7 @@ class Stage(Generic[_T, _R]):
         """Deliver *value* and all that is ready; answer for when to set the timer."""
         on_next = self._observer.on_next
         due = None
+        giving.stages.append(self)
         try:
             while value is not NOTHING:
                 if value is _END:
@@ -300,6 +326,8 @@ class Stage(Generic[_T, _R]):
                     return None
                 on_next(value)
                 with self._lock:
+                    if self._delivered is not None:
+                        self._delivered(self._now())
                     value, due = self._next()
             return due
         except BaseException:
@@ -307,6 +335,8 @@ class Stage(Generic[_T, _R]):
             # the thread: the caller of `put`, or `_ring`.
             self.dispose()
             raise
+        finally:
+            giving.stages.pop()
 
     def _next(self) -> tuple[Any, float | None]:
         """The deliverer's next value, or NOTHING and the timer to set.  The lock is held."""
@@ -331,17 +361,20 @@ class Stage(Generic[_T, _R]):
         if end is None:  # disposed meanwhile
             return
         (error,) = end
+        way = way_at_end(self)
         try:
             if error is None:
                 self._observer.on_completed()
             else:
                 self._observer.on_error(error)
         finally:
+            leave_behind(way)
             self.ended = True
+            tell_watchers(self)
 
     def _set_end(self, error: Exception | None) -> None:
-        """Note the end and flush.  The lock is held."""
-        self._end = (error,)
+        """Measurement the end and flush.  The lock is held."""
+        self._end = (None if error is None else as_failure(error),)
         self._closed = True
         self._state.finish(self._now())
         self._room.notify_all()
@@ -381,7 +414,8 @@ class Stage(Generic[_T, _R]):
             self._waiting += 1
             self._left = True
             try:
-                self._room.wait(None if retry is None else max(0.0, retry - self._now()))
+                left = None if retry is None else max(0.0, retry - self._now())
+                self._room.wait(at_most(left))
             finally:
                 self._waiting -= 1
             if self._closed:
@@ -459,7 +493,7 @@ class Stage(Generic[_T, _R]):
     def _note_dropped(self, count: int) -> None:
         self._note(("rxpool.dropped", count, "{item}", {"policy": "dispose"}))
 
-    def _note(self, note: Note) -> None:
+    def _note(self, note: Measurement) -> None:
         if self._monitor is None:
             return
         name, value, unit, attributes = note

@@ -2,6 +2,7 @@
 
 from rxpool.backends._base import SEVERAL, Backend, Job, LocalBackend, Runner
 from rxpool.backends._choice import ProcessKeywords, backend_for
+from rxpool.backends._errand import apply
 from rxpool.backends._scheduler import SchedulerBackend
 from rxpool.backends._threads import ThreadBackend
 
@@ -14,5 +15,6 @@ __all__ = (
     "Runner",
     "SchedulerBackend",
     "ThreadBackend",
+    "apply",
     "backend_for",
 )

@@ -5,21 +5,34 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from contextvars import Context
+from functools import partial
 from typing import Any, Final
+from weakref import ref
 
 from reactivex import abc
 
+from rxpool import _forks
 from rxpool.backends._asyncio_loop import LoopClock, PoolLoop
 from rxpool.backends._asyncio_slot import Slot
 from rxpool.backends._asyncio_work import Threads
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._base import Done, Runner
+from rxpool.backends._threads import ThreadBackend
 from rxpool.errors import WouldBlock
 from rxpool.timing import Clock
 
 __all__ = ("AsyncioBackend",)
 
 _SLOTS: Final = 100  #: waiting costs no thread: as many as HTTP clients have connections
+
+
+def _dismiss(crew: ThreadBackend, loop: PoolLoop, then: Callable[[], object]) -> None:
+    """Nobody needs these any more; *then* is called by the loop.
+
+    For finalisers: it takes no lock, waits for nothing, and does not know the backend.
+    """
+    crew.dismiss(lambda: None)
+    loop.dismiss(then)
 
 
 class AsyncioBackend:
@@ -45,10 +58,12 @@ class AsyncioBackend:
     keeps_slot = True
     runs_here = False
     helps = True
+    in_this_process = True
     ends_itself = False
 
     runner: Runner
     threads: Threads
+    dismiss: Callable[[Callable[[], object]], None]  #: see `_dismiss`
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -62,6 +77,17 @@ class AsyncioBackend:
         self._slots: set[Slot] = set()
         self._others: set[asyncio.Task[Any]] = set()  # of `run_awaitable`
         self._called = False  # `_answer` is going to be called
+        self.foreign = False
+        _forks.heed(_forks.kept(self))
+
+    def forked(self) -> None:
+        """The coroutines are the parent's: a child takes no further step of them."""
+        self.foreign = True
+        _forks.bury(self.mail)
+        self.mail.clear()
+        self.leader = None
+        for slot in self._slots:
+            slot.forsake()
 
     @property
     def default_slots(self) -> int:
@@ -73,7 +99,14 @@ class AsyncioBackend:
         self.runner = runner
         self.threads = Threads(self.name, runner, slots)
         reason = f"the event loop of pool {self.name!r} ended"
-        self.loop.lost = lambda: runner.lost(reason)
+        known = ref(runner)  # the thread of the loop does not keep it
+
+        def lost() -> None:
+            if (pool := known()) is not None:
+                pool.lost(reason)
+
+        self.loop.lost = lost
+        self.dismiss = partial(_dismiss, self.threads.crew, self.loop)
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Have the loop take the jobs."""
@@ -112,6 +145,8 @@ class AsyncioBackend:
 
     def left(self, slot: Slot) -> None:
         """*slot* has ended."""
+        if self.foreign:
+            return  # it stays, so that its coroutine is not finalised
         self._slots.discard(slot)
         self.wake()
 
@@ -145,20 +180,20 @@ class AsyncioBackend:
 
     def abandon(self, jobs: Sequence[Any]) -> None:
         """Cancel the coroutines of *jobs*."""
-        if any(isinstance(getattr(job, "note", None), Slot) for job in jobs):
+        if any(isinstance(job.note, Slot) for job in jobs):
             with suppress(RuntimeError):  # the loop is closed: nothing runs
                 self.loop.call(self._cancel, jobs)
 
     def _cancel(self, jobs: Sequence[Any]) -> None:
         for job in jobs:
-            slot = getattr(job, "note", None)
+            slot = job.note
             if isinstance(slot, Slot) and slot.job is job:
                 slot.cancel()
 
     def lend(self, jobs: Sequence[Any]) -> None:
         """A coroutine that waits is in nobody's way; a thread may need another beside it."""
         for job in jobs:
-            slot = getattr(job, "note", None)
+            slot = job.note
             if isinstance(slot, Slot) and slot.job is job:
                 slot.lends = True
             self.threads.lend(job)

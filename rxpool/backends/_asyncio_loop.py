@@ -12,7 +12,10 @@ from typing import Any, Final
 from reactivex import abc
 from reactivex.disposable import Disposable
 
+from rxpool import _forks
 from rxpool._log import log
+from rxpool._threads import DaemonThread, exiting
+from rxpool.backends._awaiting import part, stop_turning
 from rxpool.errors import PoolClosed
 from rxpool.timing import Clock, TimerScheduler
 
@@ -30,10 +33,11 @@ class PoolLoop:
         self.lost: Callable[[], object] = lambda: None
         self.thread_id: int | None = None
         self._name = name
-        self._lock = threading.Lock()
+        self._lock = _forks.afresh(threading.Lock())
         self._thread: threading.Thread | None = None
         self.keeper: asyncio.Task[None] | None = None  # see `_keep`
         self._stopping = False
+        self._then: Callable[[], object] = lambda: None  # to be called when it has ended
         try:
             self.loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -41,6 +45,21 @@ class PoolLoop:
         else:
             self.own = False
             self.thread_id = get_ident()
+        self._foreign = False
+        _forks.heed(self)
+
+    def forked(self) -> None:
+        """The loop of the parent is none of a child's."""
+        _forks.bury(self.loop, self.keeper)
+        loop, self.loop, self.keeper = self.loop, None, None
+        self._foreign = self._stopping = True
+        if loop is None:
+            return
+        if self.own:
+            for task in asyncio.all_tasks(loop):
+                _forks.keep(task)
+        if self.is_here:
+            (stop_turning if self.own else part)(loop)
 
     @property
     def is_here(self) -> bool:
@@ -50,7 +69,10 @@ class PoolLoop:
     @property
     def dead(self) -> bool:
         """Whether nothing can run on the loop any more."""
-        return self.loop is not None and self.loop.is_closed()
+        loop = self.loop
+        if loop is None:
+            return False
+        return loop.is_closed() or (exiting.begun and not loop.is_running())
 
     def ensure(self) -> asyncio.AbstractEventLoop:
         """The loop, which may be started for this."""
@@ -95,11 +117,17 @@ class PoolLoop:
         if thread is not None and not self.is_here:
             thread.join(wait)
 
+    def dismiss(self, then: Callable[[], object]) -> None:
+        """Nobody needs the loop any more: end it, and call *then*; for finalisers."""
+        self._then = then
+        self._stopping = True
+        if self.loop is not None:
+            with suppress(RuntimeError):  # closed
+                self.loop.call_soon_threadsafe(self._end, context=Context())
+
     def _start_thread(self) -> None:
-        loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._main, args=(loop,), name=f"{self._name}-loop", daemon=True
-        )
+        loop = _forks.kept(asyncio.new_event_loop())
+        self._thread = DaemonThread(self._main, f"{self._name}-loop", (loop,))
         try:
             self._thread.start()
         except BaseException:
@@ -114,17 +142,22 @@ class PoolLoop:
         try:
             loop.run_forever()
         finally:
+            if self._foreign:
+                _forks.end_child()  # a subscriber forked
             try:
                 loop.run_until_complete(self._wind_up())
             finally:
                 asyncio.set_event_loop(None)
                 loop.close()
+        self._then()
 
     def _end(self) -> None:
         if self.keeper is not None:
             self.keeper.cancel()
         if self.own:
             asyncio.get_running_loop().stop()
+        else:
+            self._then()
 
     async def _wind_up(self) -> None:
         """Cancel what is left on the loop; what does not end then is given up."""

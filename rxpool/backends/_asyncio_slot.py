@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 from reactivex import abc
 
+from rxpool import _forks
 from rxpool.backends._asyncio_work import Threads, is_async, observe
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._base import Runner
@@ -33,6 +34,7 @@ class Crew(Protocol):
     leader: Any  #: the slot that takes jobs from the mail
     most: int  #: jobs to ask for with the next one, as so many ended at once lately
     coroutine: Any  #: the last function that was seen to be async, to be known at a glance
+    foreign: bool  #: this is a forked child, and all here is the parent's
 
     def left(self, slot: "Slot") -> None:
         """*slot* has ended."""
@@ -58,6 +60,7 @@ class Slot:
         self._next = first  # a job that is to be run here, and not by way of the mail
         self._awaited: Any = None  # what the coroutine waits for
         self._spoilt = False  # somebody cancelled the asyncio task
+        self._last: tuple[Any, BaseException | None] = None, None  # of a job cut short
         self.task = asyncio.Task(
             self._serve(), loop=loop, name=f"{crew.name}-slot", context=Context()
         )
@@ -67,10 +70,22 @@ class Slot:
         self._spoilt = True
         self.task.cancel()
 
+    def forsake(self) -> None:
+        """In a forked child: begin nothing more."""
+        self._spoilt = True
+        _forks.bury(self._next)
+        self._next = None
+
     async def _serve(self) -> None:
         crew = self._crew
         try:
             await self._run_all()
+        except GeneratorExit:
+            stepped = asyncio._get_running_loop() and asyncio.current_task() is self.task
+            if self.job is None or not stepped:
+                raise  # the loop is gone
+            self._end(*self._last)
+            self._last = None, None
         except Exception as error:  # ours: those of users do not come out
             crew.runner.fault("a slot", error)
         finally:
@@ -140,10 +155,12 @@ class Slot:
             job = self.job
             if not waits:
                 self.job = self.work = None
+        if self._crew.foreign:
+            _forks.end_child(RuntimeError(_forks.NO_LOOP) if waits else None)
         self._conclude(job, ended, rest, waits)
         return waits
 
-    def _run_lot(
+    def _run_lot(  # noqa: C901 - the steps of one lot, in their order
         self,
         job: Any,
         function: Callable[[Any], Any],
@@ -165,6 +182,8 @@ class Slot:
                 if not job.settled:
                     job.value = stop.value
             except BaseException as error:
+                if crew.foreign:
+                    _forks.end_child(error)
                 if not job.settled:
                     job.error = error
             else:
@@ -215,8 +234,8 @@ class Slot:
 
     def _see_through(self) -> Generator[Any, Any, tuple[Any, BaseException | None]]:
         """Drive the coroutine of the job that waits to its end."""
-        run, work, job = self._context.run, self.work, self.job
-        stack = self._crew.runner.stack()
+        run, work, job, crew = self._context.run, self.work, self.job, self._crew
+        stack = crew.runner.stack()
         awaited = self._awaited
         while True:
             step: Callable[[Any], Any]
@@ -224,20 +243,45 @@ class Slot:
             try:
                 given = yield awaited
                 step = work.send
-            except GeneratorExit:  # the loop is gone
-                run(work.close)
+            except GeneratorExit as error:
+                # The loop is gone; or what the coroutine awaits failed with that, see `_serve`.
+                if not crew.foreign:
+                    self._last = self._cut_short(error)
                 raise
             except BaseException as error:
                 step, given = work.throw, error
+            if crew.foreign:
+                return None, None  # a child, which goes on with the program's loop
             stack.append(job)
             try:
                 awaited = run(step, given)
             except StopIteration as stop:
+                if crew.foreign:
+                    _forks.end_child()
                 return stop.value, None
             except BaseException as error:
+                if crew.foreign:
+                    _forks.end_child(error)
                 return None, error
             finally:
                 stack.pop()
+            if crew.foreign:
+                _forks.end_child(RuntimeError(_forks.NO_LOOP))
+
+    def _cut_short(self, error: GeneratorExit) -> tuple[Any, BaseException | None]:
+        """Throw into the coroutine what leaves it no more waiting; its value and its error."""
+        run, work, stack = self._context.run, self.work, self._crew.runner.stack()
+        stack.append(self.job)
+        try:
+            run(work.throw, error)
+            run(work.close)
+        except StopIteration as stop:
+            return stop.value, None
+        except BaseException as raised:
+            return None, raised
+        finally:
+            stack.pop()
+        return None, error
 
     def _end(self, value: Any, error: BaseException | None) -> None:
         """The job that waited has ended."""

@@ -12,6 +12,8 @@ from typing import Any, Final
 from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
+from rxpool import _forks
+from rxpool.backends._awaiting import check_process
 from rxpool.backends._base import SEVERAL, Runner
 from rxpool.backends._threads import ThreadBackend
 
@@ -67,6 +69,13 @@ class _Ending:
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[tuple[Any, BaseException | None]]
         self._future = self._loop.create_future()
+        self._generation = _forks.generation
+        self.error: BaseException | None = None  # in a forked child, where nobody waits
+
+    @property
+    def told(self) -> bool:
+        """Whether it is over."""
+        return self._future.done() and not self._future.cancelled()
 
     async def come(self) -> Any:
         """Wait for the value, or raise the error."""
@@ -76,6 +85,9 @@ class _Ending:
         return value
 
     def __call__(self, value: Any, error: BaseException | None) -> None:
+        if _forks.generation != self._generation:
+            self.error = error
+            return
         with suppress(RuntimeError):  # the loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._settle, value, error)
 
@@ -123,8 +135,9 @@ class Threads:
             self.crew.start((call,))
             value = await call.ending.come()
         except asyncio.CancelledError:
-            call.gone = True
-            self.crew.abandon((call,))
+            if not call.ending.told:  # else the function raised it
+                call.gone = True
+                self.crew.abandon((call,))
             raise
         finally:
             call.handle.dispose()
@@ -141,18 +154,23 @@ class Threads:
         stack = self._runner.stack()
         stack.append(call.job)
         self._here.call = call
+        generation = _forks.generation
         try:
             call.context.run(self._make, call)
         except BaseException as error:
+            check_process(generation, error)
             call.ending(None, error)
         finally:
             self._here.call = None
             stack.pop()
 
     def _make(self, call: _Call) -> None:
+        generation = _forks.generation
         value = call.function(call.item)
+        check_process(generation)
         if isinstance(value, abc.ObservableBase):
             call.handle.disposable = _subscribe(self._runner, call.job, value, call.ending)  # pyright: ignore[reportUnknownArgumentType]
+            check_process(generation, call.ending.error)
         else:
             call.ending(value, None)
 

@@ -10,7 +10,7 @@ from reactivex import abc
 from rxpool.tasks import Handle
 from rxpool.timing import Clock
 
-__all__ = ("SEVERAL", "Backend", "Done", "Job", "LocalBackend", "Runner", "cpus")
+__all__ = ("SEVERAL", "Backend", "Done", "Job", "LocalBackend", "Runner", "Ticket", "cpus")
 
 
 #: the value of a job whose results were given one by one to `Runner.part`
@@ -52,6 +52,9 @@ class Runner(Protocol):
         Their arguments are their ``item``.  *fairly*: the other slots get as many.
         """
         ...
+
+    def weighed(self, task: Any, items: int, size: int, results: bool = False) -> None:
+        """So many items of the flow of *task*, or their results, had *size* bytes, pickled."""
 
     def give_back(self, lot: Sequence[Any]) -> None:
         """Jobs that `allot` gave and that were not run."""
@@ -172,12 +175,29 @@ class Backend(Protocol):
         """No job will come any more: end, and wait that many seconds (None: no limit)."""
 
 
+class Ticket:
+    """A job that was handed to several, and is run by who takes it first."""
+
+    __slots__ = ("_jobs",)
+
+    def __init__(self, job: Any) -> None:
+        self._jobs = [job]
+
+    def take(self) -> Any:
+        """The job; None if it was taken already."""
+        try:
+            return self._jobs.pop()
+        except IndexError:
+            return None
+
+
 class LocalBackend:
     """What backends have in common whose jobs run on threads of their own."""
 
     scheduler: abc.SchedulerBase | None = None
     keeps_slot = False
     runs_here = True
+    in_this_process = True
     helps = False
     ends_itself = False
 

@@ -10,9 +10,12 @@ from typing import Any
 
 from reactivex import abc
 
+from rxpool._exit import stay_first
+from rxpool._forks import afresh, bury, heed
 from rxpool.backends._awaiting import run_here
 from rxpool.backends._base import SEVERAL, Done, Runner, cpus
-from rxpool.backends._executor_call import Answer, call, explain
+from rxpool.backends._executor_call import Arrived, Errand, Payload, explain, is_of_batches
+from rxpool.backends._executor_window import Window
 from rxpool.backends._threads import ThreadBackend
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
@@ -23,20 +26,24 @@ __all__ = ("ExecutorBackend",)
 class _Landing:
     """A call that ended, on its way to a thread that delivers."""
 
-    def __init__(self, job: Any, item: Any, future: "Future[Any]") -> None:
+    def __init__(
+        self, job: Any, item: Any, future: "Future[Any]", following: Sequence[Any]
+    ) -> None:
         self.note: Any = None
         self.job = job
         self.item = item
         self.future = future
+        self.following = following  #: jobs that waited for its slot
 
 
 class ExecutorBackend:
     """A window of N futures on any executor: processes, Dask, Ray, loky, MPI.
 
-    Function and item travel as the executor sends them.  What an ``async def`` returns is
-    awaited by the worker, the items of an Observable are collected there.  Variables of
-    contexts do not travel.  A timeout counts from the hand-over to the executor, and the
-    future is cancelled then; work that runs already goes on, but its slot is free.
+    Each attempt is a call of its own, see `Errand`; workers need nothing of rxpool.  What an
+    ``async def`` returns is awaited by the worker, the items of an Observable are collected
+    there.  Variables of contexts do not travel.  A timeout counts from the hand-over.  What
+    is over, by that or as it was cancelled, is cancelled at the executor if it has not begun
+    there; else its slot is free when the work has ended, see `Window`.
 
     Results are delivered by a thread of the pool's own, as the executor's is needed to
     bring others; if it has to wait, another takes its place.  The executor is the user's:
@@ -52,10 +59,21 @@ class ExecutorBackend:
     def __init__(self, executor: Executor, name: str) -> None:
         self.clock = Clock(TimerScheduler.singleton())
         self._executor = executor
+        self._payload = Payload(executor)
+        # Dask's futures can be cancelled while their work goes on, and seem to wait till then.
+        self._tells = type(executor).__module__.partition(".")[0] != "distributed"
+        self._lock = afresh(threading.Lock())
+        self._window = Window()
         self._name = name
         self._here = threading.local()
         self._crew = ThreadBackend(f"{name}-results")
         self._crew.bind(self, 1)  # type: ignore[arg-type]
+        self.dismiss = self._crew.dismiss
+        heed(self)
+
+    def forked(self) -> None:
+        """What is with the executor is the parent's."""
+        bury(self._window.clear())
 
     @property
     def default_slots(self) -> int:
@@ -64,16 +82,34 @@ class ExecutorBackend:
         return workers if isinstance(workers, int) and workers > 0 else cpus()
 
     def bind(self, runner: Runner, slots: int) -> None:
-        """Give results to *runner*."""
+        """Give results to *runner*; at most *slots* calls are with the executor."""
         self._runner = runner
+        self._window.resize(slots)
+
+    @property
+    def abandoned(self) -> int:
+        """How many slots have work that nobody waits for."""
+        with self._lock:
+            return self._window.abandoned
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Hand the jobs over; those that are refused fail, and so may those after them."""
-        runner, left = self._runner, deque(jobs)
+        with self._lock:
+            admitted = [job for job in jobs if self._window.admit(job)]
+        self._hand_over(admitted)
+
+    def _hand_over(self, admitted: Sequence[Any]) -> None:
+        runner, left = self._runner, deque(admitted)
+
+        def release(job: Any) -> None:
+            with self._lock:
+                left.extend(self._window.release(job))
 
         def go_on(following: Any) -> None:
             if following is not None:
-                left.append(following)
+                with self._lock:
+                    if self._window.admit(following):
+                        left.append(following)
 
         while left:
             job = left.popleft()
@@ -82,30 +118,43 @@ class ExecutorBackend:
             try:
                 begun = runner.begin(job)
                 if begun is None:
+                    release(job)
                     continue
                 runner.started(job, at)
-                future = self._executor.submit(call, *begun)
+                future = self._submit(job, *begun)
+                stay_first()  # some executors register their hook with their first call
             except Exception as error:
                 job.took = 0.0
                 job.error = error
                 if begun is not None:
                     job.error = self._explain(job, begun[1], error, refused=True)
+                release(job)
                 runner.finish((job,), (), go_on)
                 continue
             job.note = future
             future.add_done_callback(partial(self._landed, job, begun[1]))
             if job.settled:  # abandoned before the future was known
-                future.cancel()
+                self.abandon((job,))
+
+    def _submit(self, job: Any, function: Any, item: Any) -> "Future[Any]":
+        if is_of_batches(function) and not isinstance(item, list):
+            function(item)  # it refuses that
+        errand = Errand(self._payload, function, item, self._runner.function(job))
+        # Beside what is called, what it is called with differs, too: some look at that alone.
+        return self._executor.submit(errand, errand.ident)
 
     def _landed(self, job: Any, item: Any, future: "Future[Any]") -> None:
-        if not job.settled:
-            self._crew.start((_Landing(job, item, future),))
+        with self._lock:
+            following = self._window.release(job)
+        if following or not job.settled:
+            self._crew.start((_Landing(job, item, future, following),))
 
     def work(self, landing: _Landing, note: Any) -> None:
         """Deliver a result on this thread; `ThreadBackend` calls this."""
         landing.note = note
         self._here.landing = landing
         try:
+            self._hand_over(landing.following)
             self._deliver(landing.job, landing.item, landing.future)
         finally:
             self._here.landing = None
@@ -124,11 +173,19 @@ class ExecutorBackend:
             job.took = now - job.started
             job.error = self._explain(job, item, error, refused=False)
         else:
-            self._take(job, future.result(), now)
+            self._take(job, item, future.result(), now)
         self._runner.finish((job,), (), self._go_on)
 
-    def _take(self, job: Any, answer: Answer, now: float) -> None:
-        job.took = answer.took
+    def _take(self, job: Any, item: Any, given: Any, now: float) -> None:
+        try:
+            answer = Arrived(self._name, given)
+        except TypeError:
+            job.took = now - job.started
+            job.error = WorkerCrashed(
+                f"pool {self._name!r}: the executor has answered with {given!r}"
+            )
+            return
+        job.took, job.error = answer.took, answer.error
         # The worker's clock may be that of another machine.
         if job.started <= answer.began <= now - answer.took:
             job.started = answer.began
@@ -137,9 +194,15 @@ class ExecutorBackend:
         if answer.several:
             for part in answer.value:
                 self._runner.part(job, part)
-            job.value, job.error = SEVERAL, answer.error
-        else:
-            job.value = answer.value
+            job.value = SEVERAL
+            return
+        job.value = answer.value
+        function: Any = self._runner.function(job)
+        if is_of_batches(function) and job.error is None:
+            try:
+                job.value = function.check(job.value, item)
+            except Exception as error:
+                job.error = error
 
     def _explain(
         self, job: Any, item: Any, error: BaseException, refused: bool
@@ -164,11 +227,19 @@ class ExecutorBackend:
         return None
 
     def abandon(self, jobs: Sequence[Any]) -> None:
-        """Cancel the futures of *jobs*; those that run already go on."""
+        """Cancel those of *jobs* that have not begun; the others keep their slots."""
         for job in jobs:
-            future = getattr(job, "note", None)
-            if isinstance(future, Future):
-                future.cancel()
+            future: Any = job.note
+            if not (isinstance(future, Future) and self._cancel(future)):  # pyright: ignore[reportUnknownArgumentType]
+                with self._lock:
+                    self._window.give_up(job)
+
+    def _cancel(self, future: "Future[Any]") -> bool:
+        """Whether *future* is not going to be run."""
+        try:
+            return self._tells and future.cancel()
+        except Exception:  # not all executors can
+            return False
 
     def lend(self, jobs: Sequence[Any]) -> None:
         """Jobs that run elsewhere cannot use the pool."""
@@ -191,7 +262,10 @@ class ExecutorBackend:
         raise AssertionError(job)
 
     def resize(self, slots: int) -> None:
-        """The pool counts the slots."""
+        """Those that waited for a slot may have one."""
+        with self._lock:
+            admitted = self._window.resize(slots)
+        self._hand_over(admitted)
 
     def stop(self, wait: float | None) -> None:
         """End the thread that delivers; the executor is the user's."""

@@ -10,8 +10,12 @@ from functools import partial
 from time import monotonic
 from typing import Any, Final
 
+from rxpool._forks import afresh, bury, end_child, heed
+from rxpool._threads import was_refused
 from rxpool.backends._awaiting import close_loop, run_here
-from rxpool.backends._base import Done, LocalBackend, Runner, cpus
+from rxpool.backends._base import Done, LocalBackend, Runner, Ticket, cpus
+from rxpool.backends._executor_window import Window
+from rxpool.backends._initializer import Initializer
 from rxpool.backends._threads import ThreadBackend
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
@@ -22,21 +26,43 @@ _INSIDE: Final = object()  #: the note of jobs that run on threads of the execut
 _TURN: Final = 0.01  #: seconds until others who use the executor get their turn
 
 
+def _initializer(executor: ThreadPoolExecutor) -> Initializer | None:
+    """What each thread of *executor* calls first."""
+    function = getattr(executor, "_initializer", None)
+    if function is None:
+        return None
+    return Initializer(function, getattr(executor, "_initargs", ()))
+
+
 class ThreadExecutorBackend(LocalBackend):
     """N slots on the threads of a `ThreadPoolExecutor`, which is never shut down here.
 
-    A thread whose job is abandoned, or waits for a flow of its own pool, stays busy.  Where
-    the executor has no other, one is started beside it for that time.
+    A thread whose job is abandoned stays busy, and so does its slot, see `Window`.  One whose
+    job waits for a flow of its own pool stays busy, and its slot is another's: where the
+    executor has no more threads, one is started beside it for that time, with the executor's
+    initializer.
     """
 
     def __init__(self, executor: ThreadPoolExecutor, name: str) -> None:
         self.clock = Clock(TimerScheduler.singleton())
         self._executor = executor
         self._name = name
-        self._extra = ThreadBackend(name)
-        self._lock = threading.Lock()  # for these:
+        self._extra = ThreadBackend(name, _initializer(executor))
+        self.dismiss = self._extra.dismiss
+        self._lock = afresh(threading.Lock())  # for these:
+        self._window = Window()
         self._inside = 0  # threads of the executor that this pool has, or has asked for
-        self._held: set[Any] = set()  # jobs that keep one, though their slots are free
+        self._lent: set[Any] = set()  # jobs that keep one, though their slots are others'
+        self._ready: dict[Ticket, Any] = {}  # jobs that wait for a thread of the executor
+        self._mine = threading.local()  # `job`: what this thread of the executor runs
+        self._foreign = False
+        heed(self)
+
+    def forked(self) -> None:
+        """The executor's threads are the parent's, but for one that forked."""
+        self._foreign = True
+        bury(self._ready, self._window.clear())
+        self._ready.clear()
 
     @property
     def default_slots(self) -> int:
@@ -44,51 +70,87 @@ class ThreadExecutorBackend(LocalBackend):
         workers = getattr(self._executor, "_max_workers", None)
         return workers if isinstance(workers, int) and workers > 0 else cpus()
 
+    @property
+    def abandoned(self) -> int:
+        """How many threads run work that nobody waits for."""
+        with self._lock:
+            held = self._window.abandoned + sum(bool(job.settled) for job in self._lent)
+        return held + self._extra.abandoned
+
     def bind(self, runner: Runner, slots: int) -> None:
         """Run jobs with *runner*."""
         self._runner = runner
-        self._slots = slots
+        self._slots = self._window.slots = slots
         self._extra.bind(runner, slots)
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Hand the jobs over; those that are refused fail, and so may those after them."""
-        left = deque(jobs)
+        with self._lock:
+            admitted = [job for job in jobs if self._window.admit(job)]
+        self._hand_over(admitted)
+
+    def _hand_over(self, admitted: Sequence[Any]) -> None:
+        left = deque(admitted)
 
         def go_on(following: Any) -> None:
             if following is not None:
-                left.append(following)
+                with self._lock:
+                    if self._window.admit(following):
+                        left.append(following)
 
         while left:
             job = left.popleft()
             try:
                 if not self._submit(job):
+                    left.extend(self._released(job))
                     self._extra.start((job,))
             except RuntimeError as error:  # broken, or shut down
-                self._fail(job, error, go_on)
+                left.extend(self._released(job))
+                if was_refused(error):  # it has no more threads, but there are some in reserve
+                    self._extra.start((job,))
+                else:
+                    self._fail(job, error, go_on)
 
     def _submit(self, job: Any) -> bool:
         """Give *job* to the executor; False if its threads are kept by jobs that wait."""
         with self._lock:
-            if self._held and self._inside >= min(self._slots, self.default_slots):
+            if self._lent and self._inside >= min(self._slots, self.default_slots):
                 return False
             self._inside += 1
+            ticket = Ticket(job)
+            self._ready[ticket] = job
         try:
-            future = self._executor.submit(self._run, job)
+            future = self._executor.submit(self._enter, ticket)
         except BaseException:
-            self._leave(job)
+            # If it could start no thread, the call is in its queue all the same.
+            if not self._take_back(ticket):
+                return True
             raise
-        future.add_done_callback(partial(self._look, job))
+        future.add_done_callback(partial(self._look, ticket, job))
         return True
 
-    def _leave(self, job: Any) -> None:
+    def _take(self, ticket: Ticket) -> Any:
+        self._ready.pop(ticket, None)
+        return ticket.take()
+
+    def _take_back(self, ticket: Ticket) -> bool:
+        """The executor need not run the job of *ticket*; False if it does."""
+        if self._take(ticket) is None:
+            return False
         with self._lock:
             self._inside -= 1
-            self._held.discard(job)
-            job.note = None  # if it is abandoned now, that comes too late
+        return True
 
-    def _look(self, job: Any, future: "Future[None]") -> None:
-        if future.cancelled():
-            self._leave(job)
+    def _released(self, job: Any) -> list[Any]:
+        """*job* is not on a thread of the executor: those that may be handed over now."""
+        with self._lock:
+            self._lent.discard(job)
+            job.note = None  # if it is abandoned now, that comes too late
+            return self._window.release(job)
+
+    def _look(self, ticket: Ticket, job: Any, future: "Future[None]") -> None:
+        if future.cancelled() and self._take_back(ticket):
+            self._hand_over(self._released(job))
             self._fail(job, None, self._go_on)
 
     def _go_on(self, job: Any) -> None:
@@ -102,22 +164,44 @@ class ThreadExecutorBackend(LocalBackend):
         job.error.__cause__ = error
         self._runner.finish((job,), (), go_on)
 
+    def _enter(self, ticket: Ticket) -> None:
+        """A thread of the executor runs the job of *ticket*, unless that was taken back."""
+        job = self._take(ticket)
+        if job is not None:
+            self._run(job)
+
     def _run(self, job: Any) -> None:
         until = monotonic() + _TURN
         try:
-            while True:
+            while job is not None:
+                self._mine.job = job
                 following = self._runner.perform(job, _INSIDE)
-                if following is None:
+                if self._foreign:
                     return
-                job = following
-                if monotonic() > until:
+                job = self._next(job, following)
+                if job is not None and monotonic() > until:
                     with suppress(RuntimeError):  # shut down: what it began it may finish
                         if self._submit(job):
                             return
                     until = monotonic() + _TURN
         finally:
-            self._leave(job)
+            if self._foreign:
+                end_child()  # the executor would have this thread wait for ever
+            self._mine.job = None
+            with self._lock:
+                self._inside -= 1
             close_loop()
+
+    def _next(self, job: Any, following: Any) -> Any:
+        """What this thread is to do after *job*, by whose end *following* has a slot."""
+        ready = self._released(job)
+        if following is not None:
+            with self._lock:
+                if self._window.admit(following):
+                    ready.append(following)
+        if len(ready) > 1:
+            self._hand_over(ready[1:])
+        return ready[0] if ready else None
 
     def run_awaitable(
         self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
@@ -133,16 +217,47 @@ class ThreadExecutorBackend(LocalBackend):
 
     def lend(self, jobs: Sequence[Any]) -> None:
         """The threads of *jobs* stay busy: others run what comes instead."""
-        with self._lock:
-            self._held.update(job for job in jobs if getattr(job, "note", None) is _INSIDE)
-        self._extra.lend([job for job in jobs if getattr(job, "note", None) is not _INSIDE])
+        self._hand_over(self._lend(jobs))
+        self._extra.lend([job for job in jobs if job.note is not _INSIDE])
 
-    abandon = lend
+    def _lend(self, jobs: Sequence[Any]) -> list[Any]:
+        with self._lock:
+            inside = [job for job in jobs if job.note is _INSIDE]
+            self._lent.update(inside)
+            return [ready for job in inside for ready in self._window.release(job)]
+
+    def abandon(self, jobs: Sequence[Any]) -> None:
+        """Take back those of *jobs* that have not begun; the others keep their slots."""
+        chosen = set(jobs)
+        for ticket, job in list(self._ready.items()):
+            if job in chosen and self._take_back(ticket):
+                chosen.discard(job)
+                self._hand_over(self._released(job))
+        with self._lock:
+            chosen = {job for job in chosen if not self._window.give_up(job)} - self._lent
+        self._extra.abandon(list(chosen))
+
+    def waits(self) -> None:
+        """If this is a thread of the executor, others run what comes instead."""
+        job = getattr(self._mine, "job", None)
+        if job is None:
+            self._extra.waits()
+            return
+        ready = self._lend((job,))
+        # It may be the only one, so those in the queue of the executor wait for it.
+        for ticket, waiting in list(self._ready.items()):
+            if self._take_back(ticket):
+                ready += self._released(waiting)
+                self._extra.start((waiting,))
+        self._hand_over(ready)
 
     def resize(self, slots: int) -> None:
-        """The pool counts the slots."""
-        self._slots = slots
+        """Those that waited for a slot may have one."""
+        with self._lock:
+            self._slots = slots
+            admitted = self._window.resize(slots)
         self._extra.resize(slots)
+        self._hand_over(admitted)
 
     def stop(self, wait: float | None) -> None:
         """End the threads beside the executor, which is the user's."""

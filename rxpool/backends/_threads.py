@@ -1,23 +1,23 @@
 """Threads: started when they are needed, kept until the pool ends, replaced if they hang."""
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from contextvars import Context
 from time import monotonic
 from typing import Any
+from weakref import ref
 
+from rxpool._forks import afresh, bury, end_child, heed
 from rxpool._log import report_uncaught
+from rxpool._threads import DaemonThread
 from rxpool.backends._awaiting import close_loop, run_here
 from rxpool.backends._base import Done, LocalBackend, Runner, cpus
+from rxpool.backends._initializer import Initializer, fail
 from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("ThreadBackend",)
-
-#: Python 3.12 starts no thread any more when it begins to exit, which is when open pools are
-#: closed; what they hold may need timers then, so the thread for them must be there already.
-_KEEP_TIMERS = sys.version_info[:2] == (3, 12)
 
 
 class _Worker:
@@ -27,15 +27,16 @@ class _Worker:
     they are run in.
     """
 
-    __slots__ = ("abandoned", "gate", "job", "shift", "thread")
+    __slots__ = ("abandoned", "gate", "job", "ready", "shift", "thread")
 
     def __init__(self, job: Any) -> None:
         self.job = job
         self.gate = threading.Lock()
         self.gate.acquire()
         self.abandoned = False
+        self.ready = False  # its initializer has run
         self.shift = 0
-        self.thread: threading.Thread | None = None
+        self.thread: DaemonThread | None = None
 
 
 class ThreadBackend(LocalBackend):
@@ -47,19 +48,35 @@ class ThreadBackend(LocalBackend):
 
     ``_lock`` guards every field; nothing foreign is called under it.  Idle workers are used
     last in, first out: with little to do few of them wake up.
+
+    Threads without a job do not keep the runner; it is a job that does.
     """
 
-    def __init__(self, name: str = "rxpool") -> None:
+    def __init__(self, name: str = "rxpool", initializer: Initializer | None = None) -> None:
         self.clock = Clock(TimerScheduler.singleton())
         self._name = name
-        self._lock = threading.Lock()
+        self._initializer = initializer
+        self._lock = afresh(threading.Lock())
         self._idle: list[_Worker] = []
         self._mail: deque[Any] = deque()  # jobs for workers that are about to be idle
         self._workers: set[_Worker] = set()
         self._usable = 0  # workers that are not abandoned
         self._started = 0
         self._stopping = False
+        self._then: Callable[[], object] | None = None  # to be called by the last thread
         self._slots = 0
+        self._foreign = False
+        self._mine = threading.local()  # `worker`: whose thread this is
+        heed(self)
+
+    def forked(self) -> None:
+        """A child has none of the threads but the one that forked, if that is one of these."""
+        self._foreign = self._stopping = True
+        self._usable = 0
+        bury(self._mail, self._workers)
+        self._idle.clear()
+        self._mail.clear()
+        self._workers.clear()
 
     @property
     def default_slots(self) -> int:
@@ -74,10 +91,8 @@ class ThreadBackend(LocalBackend):
 
     def bind(self, runner: Runner, slots: int) -> None:
         """Run jobs with *runner*, on at most *slots* threads."""
-        self._runner = runner
+        self._runner = ref(runner)
         self._slots = slots
-        if _KEEP_TIMERS:
-            TimerScheduler.singleton().keep_thread()
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Give each job to an idle thread, a new one, or the next that has nothing to do."""
@@ -107,16 +122,32 @@ class ThreadBackend(LocalBackend):
         gone = 0
         with self._lock:
             for job in jobs:
-                worker, shift = getattr(job, "note", None) or (None, 0)
+                worker, shift = job.note or (None, 0)
                 if worker is not None and worker.shift == shift and not worker.abandoned:
-                    worker.abandoned = True
-                    self._usable -= 1
+                    self._discount(worker)
                     gone += 1
-            while self._mail and self._usable < self._slots:
-                if not self._try_to_hire(self._mail[0]):
-                    break
-                self._mail.popleft()
+            self._replace()
         return gone
+
+    def waits(self) -> None:
+        """If this is one of the threads, another may take its place."""
+        worker: _Worker | None = getattr(self._mine, "worker", None)
+        if worker is not None:
+            with self._lock:
+                if not worker.abandoned:
+                    self._discount(worker)
+                self._replace()
+
+    def _discount(self, worker: _Worker) -> None:
+        worker.abandoned = True
+        self._usable -= 1
+
+    def _replace(self) -> None:
+        """Start threads for jobs that waited for one that does not count any more."""
+        with suppress(RuntimeError):  # no more threads: they wait for one that comes back
+            while self._mail and self._usable < self._slots:
+                self._hire(self._mail[0])
+                self._mail.popleft()
 
     def lend(self, jobs: Sequence[Any]) -> None:
         """The threads of *jobs* do not count while these wait."""
@@ -124,7 +155,7 @@ class ThreadBackend(LocalBackend):
 
     def lane(self, job: Any) -> str | None:
         """The name of the thread that runs *job*."""
-        worker, _ = getattr(job, "note", None) or (None, 0)
+        worker, _ = job.note or (None, 0)
         return None if worker is None or worker.thread is None else worker.thread.name
 
     def resize(self, slots: int) -> None:
@@ -141,18 +172,29 @@ class ThreadBackend(LocalBackend):
     def stop(self, wait: float | None) -> None:
         """End the idle threads, and each other one when its job is done."""
         with self._lock:
-            if _KEEP_TIMERS and not self._stopping:
-                TimerScheduler.singleton().let_thread_go()
-            self._stopping = True
-            for worker in self._idle:
-                worker.job = None
-                worker.gate.release()
-            self._idle.clear()
+            self._send_home()
             threads = [w.thread for w in self._workers if not w.abandoned]
         deadline = None if wait is None else monotonic() + wait
         for thread in threads:
             if thread is not None and thread is not threading.current_thread():
                 thread.join(None if deadline is None else max(0.0, deadline - monotonic()))
+
+    def dismiss(self, then: Callable[[], object]) -> None:
+        """No job will come any more: the threads end, and the last one calls *then*.
+
+        For finalisers: it takes no lock, and waits for nothing.
+        """
+        self._then = then
+        self._send_home()
+
+    def _send_home(self) -> None:
+        """End the idle threads; the others see that they are to end."""
+        self._stopping = True
+        with suppress(IndexError):
+            while True:
+                worker = self._idle.pop()
+                worker.job = None
+                worker.gate.release()
 
     def _try_to_hire(self, job: Any) -> bool:
         """Start a thread with *job*; False if that is impossible and others can run it."""
@@ -168,14 +210,12 @@ class ThreadBackend(LocalBackend):
         """Start a thread with *job*.  The lock is held."""
         worker = _Worker(job)
         name = f"{self._name}-{self._started}"
-        worker.thread = threading.Thread(
-            target=self._work, args=(worker,), name=name, daemon=True
-        )
+        worker.thread = DaemonThread(self._work, name, (worker,))
         self._started += 1
         self._usable += 1
         self._workers.add(worker)
         try:
-            worker.thread.start()
+            worker.thread.start(vital=self._usable == 1)
         except BaseException:
             if worker.thread.ident is None:  # else it runs, and this is a KeyboardInterrupt
                 self._usable -= 1
@@ -183,13 +223,13 @@ class ThreadBackend(LocalBackend):
             raise
 
     def _work(self, worker: _Worker) -> None:
-        work = self._runner.work
         job = worker.job
+        self._mine.worker = worker
         try:
             while job is not None:
                 note = worker, worker.shift
                 try:
-                    work(job, note)
+                    self._run(job, note, worker)
                 except BaseException as error:
                     # The errors of users do not come out here; this one is ours.
                     report_uncaught(threading.current_thread().name, error)
@@ -197,9 +237,55 @@ class ThreadBackend(LocalBackend):
                 job = self._rest(worker)
         finally:
             close_loop()
+            self._go_home()
+
+    def _run(self, job: Any, note: Any, worker: _Worker) -> None:
+        runner = self._runner()
+        assert runner is not None  # as there is a job
+        if self._initializer is not None:
+            job = self._initialized(self._initializer, job, worker, runner)
+        if job is not None:
+            runner.work(job, note)
+
+    def _initialized(
+        self, initializer: Initializer, job: Any, worker: _Worker, runner: Runner
+    ) -> Any:
+        """*job*, if this thread is ready for it; else others do it, or all that waits fails."""
+        why = initializer.refused()
+        worker.ready = why is None
+        if why is None:
+            return job
+        with self._lock:
+            others = any(other.ready and not other.abandoned for other in self._workers)
+        if others:
+            self._hand_over(job)
+            return None
+        while job is not None:
+            job = fail(runner, job, why, self.clock.now())
+        return None
+
+    def _hand_over(self, job: Any) -> None:
+        """Have a thread that is ready do *job*, as soon as one has nothing else to do."""
+        with self._lock:
+            if self._idle:
+                worker = self._idle.pop()
+                worker.job = job
+                worker.gate.release()
+            else:
+                self._mail.append(job)
+
+    def _go_home(self) -> None:
+        """A thread ends."""
+        with self._lock:
+            if self._usable or self._then is None:
+                return
+            then, self._then = self._then, None
+        then()
 
     def _rest(self, worker: _Worker) -> Any:
         """Wait for a job; None ends the thread."""
+        if self._foreign:
+            end_child()  # what this thread did has forked
         with self._lock:
             worker.job = None
             worker.shift += 1
@@ -211,6 +297,11 @@ class ThreadBackend(LocalBackend):
             if self._stopping or worker.abandoned or self._usable > self._slots:
                 return self._leave(worker)
             self._idle.append(worker)
+            # First in, then look: `dismiss` does it the other way round, without the lock.
+            if self._stopping:
+                with suppress(ValueError):  # it was found there
+                    self._idle.remove(worker)
+                    return self._leave(worker)
         worker.gate.acquire()
         if worker.job is None:
             with self._lock:

@@ -12,8 +12,10 @@ from typing import Any, Generic, TypeVar
 from reactivex import abc
 
 from rxpool import _checks as checks
+from rxpool._core.causes import as_failure, ends_program
+from rxpool._forks import bury, heed, inside
 from rxpool._log import log
-from rxpool.errors import BatchSizeError, TaskCancelled
+from rxpool.errors import BatchSizeError
 from rxpool.faces._face import Face
 from rxpool.faces._future import PENDING, RUNNING, FaceFuture, wake
 from rxpool.faces._queue import Batch, QueueState
@@ -61,6 +63,9 @@ class BatchProcessor(Face, Generic[_T, _R]):
         max_pending: How many items may wait; beyond it `add` waits.  1 or more.
         retry: The number of attempts, made one right after the other, or an object like
             `Retry`.  Its `elapsed` counts from the first attempt.
+        bisect: Whether a batch for which the function raised, or returned no list of the right
+            length, is made again in two halves, after all attempts of `retry`, down to single
+            items: so that only the bad ones fail.
         on_progress: Is given a `BatchProgress` after each batch, on the thread where that
             ended.  What it raises is logged.
         pool: Where `fn` runs; by default a small pool of its own, closed with this.
@@ -86,6 +91,7 @@ class BatchProcessor(Face, Generic[_T, _R]):
         max_in_flight: int = 1,
         max_pending: int = 10_000,
         retry: int | RetryPolicy | None = None,
+        bisect: bool = False,
         on_progress: Callable[[BatchProgress], object] | None = None,
         pool: WorkerPool | None = None,
         scheduler: abc.SchedulerBase | None = None,
@@ -99,6 +105,7 @@ class BatchProcessor(Face, Generic[_T, _R]):
             places,
         )
         self._retry = policy_of(retry)
+        self._bisect = checks.flag("bisect", bisect)
         if on_progress is not None:
             checks.call("on_progress", on_progress)
         self._on_progress = on_progress
@@ -107,6 +114,13 @@ class BatchProcessor(Face, Generic[_T, _R]):
         self._absorb = self._queue.filling.absorb
         self._batches = self._attempts = self._failed_attempts = self._running = 0
         self._attempt_seconds = self._retry_wait_seconds = 0.0
+        heed(self)
+
+    def forked(self) -> None:
+        """See `Face`."""
+        bury(*inside(self._queue))
+        super().forked()
+        self._loop = None
 
     def add(self, item: _T) -> PoolFuture[_R]:
         """Take one item; the future of its own result.
@@ -122,6 +136,7 @@ class BatchProcessor(Face, Generic[_T, _R]):
         with self._lock:  # what most items need, in one
             if (
                 self._waiting < self._max_pending
+                and self._kept
                 and not self._closing
                 and self._absorb(future, self._now())
             ):
@@ -150,6 +165,7 @@ class BatchProcessor(Face, Generic[_T, _R]):
             self._accepted += 1
             now = self._now()
             if self._absorb(future, now):
+                self._keep()
                 return True
             # The first or the last item of a batch.
             self._queue.filling.offer(future, now, None, True)
@@ -186,7 +202,8 @@ class BatchProcessor(Face, Generic[_T, _R]):
     def _take(self, now: float) -> list[Batch]:
         taken: list[Batch] = []
         while (batch := self._queue.take(now)) is not None:
-            if batch.attempts == 1:
+            if not batch.begun:
+                batch.begun = True
                 batch.calls = [call for call in batch.calls if call._state is PENDING]
                 if not batch.calls:
                     self._queue.end(batch)
@@ -197,7 +214,7 @@ class BatchProcessor(Face, Generic[_T, _R]):
                 self._running += len(batch.calls)
                 self._free(len(batch.calls))
                 self._batches += 1
-            else:
+            elif batch.attempts > 1:
                 self._retry_wait_seconds += now - batch.failed_at
             self._attempts += 1
             taken.append(batch)
@@ -217,24 +234,23 @@ class BatchProcessor(Face, Generic[_T, _R]):
 
     def _cut(self) -> tuple[list[FaceFuture[Any]], list[FaceFuture[Any]]]:
         fresh, ran = self._queue.clear()
-        for future in ran:
-            future.put(None, TaskCancelled(f"{self._name} was terminated"))
         self._running = 0
         return [future for future in fresh if future._state is PENDING], ran
 
     def _start(self, work: Batch) -> None:
         began = self._now()
-        items: list[_T] = [call.item for call in work.calls]
+        with self._lock:
+            if work not in self._queue.running:
+                return  # terminated meanwhile
+            items: list[_T] = [call.item for call in work.calls]
         loop = self._loop
-        if loop is not None and loop.is_closed():
-            loop = None
 
         def done(given: Any, error: BaseException | None) -> None:
             self._ended(work, began, given, error)
 
         self._runner.run(partial(self._fn, items), loop, None, done)
 
-    def _ended(
+    def _ended(  # noqa: C901 - one branch for each way that a batch ends
         self, batch: Batch, began: float, given: Any, error: BaseException | None
     ) -> None:
         """An attempt ended: settle what is settled, repeat what is to be repeated."""
@@ -244,17 +260,22 @@ class BatchProcessor(Face, Generic[_T, _R]):
         if error is None:
             try:
                 results = results_of(given, len(calls))
-            except Exception as wrong:
+            except BaseException as wrong:
                 error = wrong
         whole = error is not None
         if error is not None:
-            results = [error] * len(calls)
+            results = [as_failure(error)] * len(calls)
         failed, again, wait, settled = 0, dict[int, None](), 0.0, calls
         if whole or any(isinstance(result, BaseException) for result in results):
             again, wait = self._retried(batch, results, error, now)
             failed = sum(isinstance(result, BaseException) for result in results) - len(again)
             settled = [call for at, call in enumerate(calls) if at not in again]
             results = [result for at, result in enumerate(results) if at not in again]
+        halved = whole and self._bisect and not again and len(calls) > 1
+        if halved and isinstance(error, Exception):
+            failed, settled, results = 0, [], []
+        else:
+            halved = False
         with self._lock:
             if not self._queue.end(batch):
                 return  # terminated meanwhile
@@ -272,18 +293,24 @@ class BatchProcessor(Face, Generic[_T, _R]):
                 batch.calls = [calls[at] for at in again]
                 batch.failed_at = now
                 self._queue.repeat(batch, now + wait)
+            elif halved:
+                self._queue.halve(batch)
             progress = None
             if self._on_progress is not None:
                 progress = BatchProgress(
                     self._accepted, self._succeeded, self._failed, self._cancelled
                 )
-        wake(settled)
-        self._pump()
+        try:
+            wake(settled)
+        finally:
+            self._pump()
         if progress is not None and self._on_progress is not None:
             try:
                 self._on_progress(progress)
-            except Exception as problem:
+            except BaseException as problem:
                 log.error("on_progress raised", face=self._name, exc_info=problem)
+                if ends_program(problem):
+                    raise
 
     def _retried(
         self, batch: Batch, results: list[Any], whole: BaseException | None, now: float
@@ -302,10 +329,10 @@ class BatchProcessor(Face, Generic[_T, _R]):
                     decided[id(result)] = self._retry.wait_before_next(
                         batch.attempts, result, now - batch.since, random()
                     )
-                except Exception as problem:
-                    results[at] = problem
+                except BaseException as problem:
+                    results[at] = as_failure(problem)
                     if whole is not None:
-                        results[:] = [problem] * len(results)
+                        results[:] = [results[at]] * len(results)
                         return {}, 0.0
                     continue
             wait = decided[id(result)]

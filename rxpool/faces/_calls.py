@@ -6,9 +6,9 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any
 
-from rxpool.errors import TaskCancelled
 from rxpool.faces._face import Face
 from rxpool.faces._future import FaceFuture, wake
 from rxpool.faces._runner import is_async, loop_here
@@ -29,9 +29,6 @@ class Call:
         context = copy_context()
         self.context: Context | None = context if len(context) else None
 
-    def __call__(self) -> Any:
-        return self.fn(*self.args, **self.kwargs)
-
 
 class CallFace(Face):
     """Runs single calls; several futures may share the result of one."""
@@ -46,8 +43,11 @@ class CallFace(Face):
         return bool(self._running)
 
     def _run(self, future: FaceFuture[Any]) -> None:
-        """Make the call of *future*, which is in `_running`."""
-        call: Call = future.item
+        """Make the call of *future*, if it is still in `_running`."""
+        with self._lock:
+            if future not in self._running:
+                return  # terminated meanwhile
+            call: Call = future.item
 
         def done(value: Any, error: BaseException | None) -> None:
             with self._lock:
@@ -61,15 +61,16 @@ class CallFace(Face):
                 else:
                     self._failed += len(sharing)
                 self._ran(error, len(sharing), self._now())
-            wake(sharing)
-            self._pump()
+            try:
+                wake(sharing)
+            finally:
+                self._pump()
 
-        self._runner.run(call, call.loop, call.context, done)
+        made = partial(call.fn, *call.args, **call.kwargs)  # all that may go to a process
+        self._runner.run(made, call.loop, call.context, done)
 
     def _cut_running(self) -> list[FaceFuture[Any]]:
-        """The futures of all that runs, settled."""
+        """The futures of all that runs."""
         cut = [each for sharing in self._running.values() for each in sharing]
         self._running.clear()
-        for future in cut:
-            future.put(None, TaskCancelled(f"{self._name} was terminated"))
         return cut

@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from reactivex import abc
 
 from rxpool import _checks as checks
+from rxpool._forks import bury, heed, inside
 from rxpool.errors import InvalidArgument, Overflow
 from rxpool.faces._calls import Call, CallFace
 from rxpool.faces._future import CANCELLED, PENDING, RUNNING, FaceFuture, wake
@@ -102,6 +103,12 @@ class DebounceManager(CallFace):
         self._held: list[FaceFuture[Any]] = []  # before the trailing edge
         self._next: list[FaceFuture[Any]] = []  # after an edge, before the run
         self._leader: FaceFuture[Any] | None = None  # without trailing: who began the burst
+        heed(self)
+
+    def forked(self) -> None:
+        """See `Face`."""
+        bury(self._held, self._next, *inside(self._state))
+        super().forked()
 
     @overload
     def execute(

@@ -17,14 +17,19 @@ from contextlib import suppress
 from threading import Condition, Lock
 from typing import Any, Final, Protocol, TypeVar
 
+from rxpool import _forks
+from rxpool._checks import seconds_to_wait
+from rxpool._core.causes import as_failure, ends_program
+from rxpool.errors import PoolClosed
 from rxpool.pool import PoolFuture
+from rxpool.pool._submit import let_go
 
 __all__ = ("CANCELLED", "PENDING", "RUNNING", "FaceFuture", "Giver", "wake")
 
 _R = TypeVar("_R")
 
 CANCELLED: Final = CANCELLED_AND_NOTIFIED
-_guard = Lock()  #: of the making of conditions; a leaf
+_guard = _forks.afresh(Lock())  #: of the making of conditions; a leaf
 
 
 class Giver(Protocol):
@@ -37,6 +42,20 @@ class Giver(Protocol):
     def waits(self) -> None:
         """A thread is going to wait for a result; raises where it must not."""
         ...
+
+
+class _Nobody:
+    """Who gives out futures that have ended: so these keep nothing alive."""
+
+    def withdraw(self, future: "FaceFuture[Any]") -> bool:
+        """It is too late."""
+        return False
+
+    def waits(self) -> None:
+        """There is nothing to wait for."""
+
+
+_nobody: Final = _Nobody()
 
 
 class _Lazy:
@@ -70,7 +89,7 @@ class FaceFuture(PoolFuture[_R]):
     _shared = False  #: there is a condition
 
     def __init__(self, giver: Giver, item: Any) -> None:
-        self._giver = giver
+        self._giver: Giver = giver
         self.item: Any = item  #: what is to be done; dropped when it is done
 
     # -- asking ---------------------------------------------------------------------------
@@ -93,13 +112,13 @@ class FaceFuture(PoolFuture[_R]):
             return self._outcome()
         if self._state is not CANCELLED:
             self._giver.waits()
-        return Future[_R].result(self, timeout)
+        return Future[_R].result(self, seconds_to_wait(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The exception raised, or None; waits for the end."""
         if not self.done():
             self._giver.waits()
-        return Future[_R].exception(self, timeout)
+        return Future[_R].exception(self, seconds_to_wait(timeout))
 
     def __await__(self) -> Generator[Any, None, _R]:
         if not self.done():
@@ -123,6 +142,18 @@ class FaceFuture(PoolFuture[_R]):
         finally:
             del self  # no cycle of the exception's traceback and this
 
+    def forked(self, why: str) -> None:
+        """See `PoolFuture`."""
+        own: Any = self
+        _forks.bury(self.item, self._listeners, own.__dict__.get("_done_callbacks"))
+        self._listeners = ()
+        self.item = None
+        self._exception = PoolClosed(why)
+        self._state = FINISHED
+        if self._shared:
+            own._done_callbacks = []
+            let_go(self)
+
     # -- ending ---------------------------------------------------------------------------
 
     def cancel(self) -> bool:
@@ -137,7 +168,7 @@ class FaceFuture(PoolFuture[_R]):
         if error is None:
             self._result = value
         else:
-            self._exception = error
+            self._exception = as_failure(error)
         self.end(FINISHED)
 
     def end(self, state: str) -> None:
@@ -149,9 +180,11 @@ class FaceFuture(PoolFuture[_R]):
         with _guard:
             if not self._shared:
                 self._state = state
+                self._giver = _nobody
                 return
         with self._condition:
             self._state = state
+            self._giver = _nobody
             for waiter in self._waiters:
                 if state is CANCELLED:
                     waiter.add_cancelled(self)
@@ -180,8 +213,10 @@ class FaceFuture(PoolFuture[_R]):
         for callback in callbacks:
             try:
                 callback(self)
-            except Exception:
+            except BaseException as error:
                 LOGGER.exception("exception calling callback for %r", self)
+                if ends_program(error):
+                    raise
 
 
 def wake(futures: Iterable[FaceFuture[Any]]) -> None:
@@ -204,7 +239,10 @@ def wake(futures: Iterable[FaceFuture[Any]]) -> None:
             continue
         with suppress(RuntimeError):  # the loop is closed, and nobody waits there
             loop.call_soon_threadsafe(_end, listeners)
+    generation = _forks.generation
     for future in told:
+        if _forks.generation != generation:
+            return  # a callback has forked: the others are the parent's
         future.tell()
 
 

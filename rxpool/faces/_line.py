@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from typing import Any
 
-from rxpool._core.meters import TIE, Meter, SlidingLog, TokenBucket
+from rxpool._core.rate_limiters import TIE, Meter, SlidingLog, TokenBucket
 
 __all__ = ("LineState",)
 
@@ -96,7 +96,8 @@ class LineState:
         self.running -= 1
 
     def clear(self) -> list[Any]:
-        """Drop the line."""
+        """Drop the line, and forget what runs."""
         calls = list(self._line)
         self._line.clear()
+        self.running = 0
         return calls

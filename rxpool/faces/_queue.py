@@ -16,11 +16,12 @@ _FEW_GONE = 64  #: so many cancelled calls may lie in full batches before these 
 class Batch:
     """Calls that are made together."""
 
-    __slots__ = ("attempts", "calls", "failed_at", "since")
+    __slots__ = ("attempts", "begun", "calls", "failed_at", "since")
 
     def __init__(self, calls: list[Any]) -> None:
         self.calls = calls
         self.attempts = 0  #: made so far
+        self.begun = False  #: the calls are counted as running
         self.since = 0.0  #: when the first one began
         self.failed_at = 0.0  #: when the last one failed
 
@@ -105,6 +106,14 @@ class QueueState:
     def repeat(self, batch: Batch, due: float) -> None:
         """Try *batch* again at *due*."""
         heappush(self._later, (due, next(self._order), batch))
+
+    def halve(self, batch: Batch) -> None:
+        """Try the two halves of *batch* next, each with attempts of its own."""
+        middle = len(batch.calls) // 2
+        for calls in (batch.calls[middle:], batch.calls[:middle]):
+            half = Batch(calls)
+            half.begun, half.since = True, batch.since
+            self._again.appendleft(half)
 
     def flush(self) -> None:
         """Let the open batch wait for nothing but its turn."""

@@ -1,10 +1,12 @@
 """What a `BatchProcessor` tells, and what it is told."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from numbers import Integral
+from typing import Any, Final, Protocol
 
 from rxpool import _checks as checks
-from rxpool.errors import BatchSizeError, InvalidArgumentType
+from rxpool.errors import InvalidArgumentType
+from rxpool.policies._arguments import ends, for_errors_alone
 
 __all__ = ("BatchMetrics", "BatchProgress", "RetryPolicy", "policy_of", "results_of")
 
@@ -17,6 +19,10 @@ class RetryPolicy(Protocol):
     ) -> float | None:
         """Seconds until the next attempt, or None to give up."""
         ...
+
+
+#: can be iterated over, but their items are not results in the order of a batch
+_NO_LISTS: Final = (str, bytes, bytearray, dict, set, frozenset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +64,7 @@ class BatchMetrics:
 
 def results_of(given: Any, size: int) -> list[Any]:
     """What a function of batches returned, as a list of *size*."""
-    if isinstance(given, (str, bytes, bytearray, dict, set, frozenset)):
-        raise BatchSizeError(f"a function of batches must return a list, got {given!r}")
-    try:
-        results = list(given)
-    except TypeError:
-        raise BatchSizeError(
-            f"a function of batches must return a list, got {given!r}"
-        ) from None
-    if len(results) != size:
-        raise BatchSizeError(f"got {len(results)} results for a batch of {size}")
-    return results
+    return checks.results_of_batch(given, size, _NO_LISTS)
 
 
 class _Attempts:
@@ -89,9 +85,11 @@ def policy_of(retry: Any) -> RetryPolicy | None:
     if retry is None:
         return None
     if callable(getattr(retry, "wait_before_next", None)):
+        ends("retry", retry, "needs a deadline, which a BatchProcessor does not have")
+        for_errors_alone("retry", retry, "batches")
         return retry  # type: ignore[no-any-return]
-    if isinstance(retry, bool) or not isinstance(retry, int):
+    if isinstance(retry, bool) or not isinstance(retry, Integral):
         raise InvalidArgumentType(
-            f"retry must be a whole number or have wait_before_next, got {retry!r}"
+            f"retry must be a whole number or have wait_before_next, got {checks.shown(retry)}"
         )
     return _Attempts(checks.count("retry", retry, least=1))

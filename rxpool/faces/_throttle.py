@@ -10,6 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from reactivex import abc
 
 from rxpool import _checks as checks
+from rxpool._forks import bury, heed, inside
 from rxpool.errors import InvalidArgument
 from rxpool.faces._calls import Call, CallFace
 from rxpool.faces._future import RUNNING, FaceFuture
@@ -114,6 +115,12 @@ class ThrottleManager(CallFace):
             places=places,
             max_pending=max_pending,
         )
+        heed(self)
+
+    def forked(self) -> None:
+        """See `Face`."""
+        bury(*inside(self._line))
+        super().forked()
 
     @overload
     def execute(

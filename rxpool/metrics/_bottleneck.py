@@ -1,14 +1,21 @@
 """`bottleneck`: what keeps a pipeline from going faster."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from rxpool import _checks as checks
 
 __all__ = ("Bottleneck", "Culprit", "bottleneck")
 
 #: "bounds": `max_pending` or `max_reorder` hold the source back although workers are free
-Culprit: TypeAlias = Literal["source", "workers", "limit", "subscriber", "bounds", "nothing"]
+#: "interpreter": the workers are busy computing in Python, of which one does at a time
+Culprit: TypeAlias = Literal[
+    "source", "workers", "interpreter", "limit", "subscriber", "bounds", "nothing"
+]
+
+#: so much CPU time a second says that one interpreter computes all the time; what takes more
+#: does not need it, as most of NumPy
+_ONE_CORE: Final = (0.75, 1.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +39,14 @@ def bottleneck(
     workers_busy: checks.Seconds = 0.0,
     limit_wait: checks.Seconds = 0.0,
     subscriber_busy: checks.Seconds = 0.0,
+    interpreter_cpu: checks.Seconds = 0.0,
 ) -> Bottleneck:
     """What limits a pipeline, by where time was spent.
 
     Every part is seen as a share of its time; the greatest is the culprit if it is at least
     one half.  Of equal shares the one further down the stream is: it holds the others up.
-    If none is that great but the source was held back as much, the bounds are.
+    If none is that great but the source was held back as much, the bounds are.  Where it is
+    the workers, but all they do is share one interpreter, that is the culprit.
 
     Args:
         elapsed: How long was measured; above 0.
@@ -47,6 +56,7 @@ def bottleneck(
         workers_busy: While workers ran attempts, summed over workers.
         limit_wait: While items that had a worker waited for a limit.
         subscriber_busy: While the subscriber was being given a value.
+        interpreter_cpu: CPU time of this process, if all workers run on its one interpreter.
 
     All times are seconds or timedeltas; what exceeds the time measured counts as all of it.
 
@@ -69,6 +79,9 @@ def bottleneck(
     culprit, most = max(shares, key=lambda each: each[1])  # the first of equals
     if most < 0.5:
         culprit, most = ("bounds", full) if full >= 0.5 else ("nothing", max(most, full))
+    cpu = checks.duration("interpreter_cpu", interpreter_cpu) / whole
+    if culprit == "workers" and _ONE_CORE[0] <= cpu <= _ONE_CORE[1]:
+        culprit, most = "interpreter", min(1.0, cpu)
     return Bottleneck(culprit, most, _sentence(culprit, most, workers))
 
 
@@ -82,6 +95,8 @@ def _sentence(culprit: Culprit, share: float, workers: int) -> str:
         "raise its rate or its concurrency, if that is allowed.",
         "workers": f"The workers limit: {crew} busy {amount} of the time; "
         "more workers would help, if there are cores for them.",
+        "interpreter": f"The interpreter limits: it computed {amount} of the time, and all "
+        "workers share it; more of them would not help, on='processes' would.",
         "source": f"The source limits: it was waited for {amount} of the time; "
         "fewer workers would do.",
         "bounds": f"The bounds limit: the source was held back {amount} of the time "

@@ -63,7 +63,9 @@ class Histogram:
 
     def _record_other(self, value: float) -> None:
         if not isfinite(value):
-            raise InvalidArgument(f"a histogram takes finite numbers, got {value!r}")
+            raise InvalidArgument(
+                f"a histogram takes finite numbers, got {checks.shown(value)}"
+            )
         if value <= -_LEAST:
             key = int(log(-value) * _SCALE + _SHIFT)
             self._below[key] = self._below.get(key, 0) + 1
@@ -95,7 +97,7 @@ class Histogram:
         """Several percentiles at once, which takes little longer than one."""
         for q in qs:
             if checks.number("q", q) > 100:
-                raise InvalidArgument(f"q must be from 0 to 100, got {q!r}")
+                raise InvalidArgument(f"q must be from 0 to 100, got {checks.shown(q)}")
         total = self.count
         if not total:
             return [nan] * len(qs)
@@ -126,7 +128,7 @@ class Histogram:
             InvalidArgumentType: If `other` is not a histogram.
         """
         if not isinstance(other, Histogram):
-            raise InvalidArgumentType(f"other must be a Histogram, got {other!r}")
+            raise InvalidArgumentType(f"other must be a Histogram, got {checks.shown(other)}")
         for mine, its in ((self._above, other._above), (self._below, other._below)):
             for key, times in list(its.items()):
                 mine[key] = mine.get(key, 0) + times

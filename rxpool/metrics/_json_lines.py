@@ -6,6 +6,7 @@ from os import PathLike
 from types import TracebackType
 from typing import Self
 
+from rxpool._forks import held
 from rxpool.events import MetricEvent
 from rxpool.metrics._sink import Sink
 
@@ -28,7 +29,7 @@ class JsonLinesSink(Sink):
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        self._lock = threading.Lock()
+        self._lock = held(threading.RLock())
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115
 
     def on_next(self, value: MetricEvent, /) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from reactivex import Observable, abc
 
 from rxpool import _checks as checks
+from rxpool._forks import afresh
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.events import MetricEvent
 from rxpool.metrics._every import every
@@ -60,7 +61,7 @@ class PerformanceMonitor(Sink):
         self._max_series = checks.count("max_series", max_series, least=1)
         self._now = _reader(clock)
         self._since = self._now()
-        self._lock = threading.Lock()
+        self._lock = afresh(threading.Lock())
         self._series: dict[Key, Series] = {}
         self._by_name: dict[str, list[Key]] = {}
 
@@ -95,10 +96,10 @@ class PerformanceMonitor(Sink):
                 not a str.
         """
         if not isinstance(name, str):
-            raise InvalidArgumentType(f"name must be a str, got {name!r}")
+            raise InvalidArgumentType(f"name must be a str, got {checks.shown(name)}")
         for each, value in attributes.items():
             if not isinstance(value, str):
-                raise InvalidArgumentType(f"{each} must be a str, got {value!r}")
+                raise InvalidArgumentType(f"{each} must be a str, got {checks.shown(value)}")
         took = checks.duration("seconds", seconds)
         self.on_next(MetricEvent(name, took, "s", self._now(), attributes))
 
@@ -163,21 +164,24 @@ class PerformanceMonitor(Sink):
         numbers = whole.histogram
         known = numbers.count > 0
         p50, p90, p99 = numbers.percentiles(50, 90, 99) if known else (0.0, 0.0, 0.0)
+        whole_numbers = whole.metric.unit.startswith("{")
+        shown = _whole if whole_numbers else float
         return Report(
             name,
             whole.metric.unit,
             count=whole.count,
             errors=whole.errors,
             rate=whole.window.total(now) / seconds,
-            total=whole.total,
-            last=whole.last,
+            total=shown(whole.total),
+            last=shown(whole.last),
             mean=numbers.mean if known else 0.0,
-            min=numbers.min if known else 0.0,
-            max=numbers.max if known else 0.0,
-            p50=p50,
-            p90=p90,
-            p99=p99,
+            min=shown(numbers.min) if known else 0.0,
+            max=shown(numbers.max) if known else 0.0,
+            p50=round(p50) if whole_numbers else p50,
+            p90=round(p90) if whole_numbers else p90,
+            p99=round(p99) if whole_numbers else p99,
             by_outcome=MappingProxyType(whole.outcomes),
+            kind=whole.metric.kind,
         )
 
     def every(
@@ -219,7 +223,9 @@ class PerformanceMonitor(Sink):
         if isinstance(other, PerformanceMonitor):
             other = other.snapshot()  # under its own lock, never under two
         if not isinstance(other, Snapshot):
-            raise InvalidArgumentType(f"other must be a monitor or a snapshot, got {other!r}")
+            raise InvalidArgumentType(
+                f"other must be a monitor or a snapshot, got {checks.shown(other)}"
+            )
         if other.window != self._window:
             raise InvalidArgument(
                 f"windows must be equal, got {other.window:g} s and {self._window:g} s"
@@ -250,6 +256,11 @@ def _restore(window: float, max_series: int, snapshot: Snapshot) -> PerformanceM
     return monitor
 
 
+def _whole(value: float) -> float:
+    """As an int, if it is one."""
+    return int(value) if value == int(value) else value
+
+
 def _reader(clock: Any) -> Callable[[], float]:
     if clock is None:
         return perf_counter
@@ -259,4 +270,6 @@ def _reader(clock: Any) -> Callable[[], float]:
         return Clock(clock).now
     if callable(clock):
         return clock  # type: ignore[no-any-return]
-    raise InvalidArgumentType(f"clock must be a scheduler or a function, got {clock!r}")
+    raise InvalidArgumentType(
+        f"clock must be a scheduler or a function, got {checks.shown(clock)}"
+    )

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from rxpool._forks import afresh
 from rxpool.events import MetricEvent
 from rxpool.metrics._sink import Sink
 from rxpool.metrics.names import Metric, metric_of
@@ -38,7 +39,7 @@ class OpenTelemetrySink(Sink):
                 "OpenTelemetrySink needs opentelemetry-api: pip install 'rxpool[opentelemetry]'"
             ) from None
         self._meter: Any = metrics.get_meter("rxpool") if meter is None else meter
-        self._lock = threading.Lock()
+        self._lock = afresh(threading.Lock())
         self._takers: dict[str, tuple[Callable[..., object], frozenset[str]]] = {}
 
     def on_next(self, value: MetricEvent, /) -> None:

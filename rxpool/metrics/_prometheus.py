@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from rxpool import _checks as checks
+from rxpool._forks import afresh
+from rxpool._log import log
 from rxpool.events import MetricEvent
 from rxpool.metrics._sink import Sink
 from rxpool.metrics.names import Metric, metric_of
@@ -45,13 +47,28 @@ class _Exported:
         return taker  # type: ignore[no-any-return]
 
 
+class _LeftOut(_Exported):
+    """One that the registry has refused: its events go nowhere."""
+
+    def child(self, values: tuple[str, ...]) -> Callable[[float], object]:
+        return _nowhere
+
+
+def _nowhere(_: float) -> None:
+    """In place of a child."""
+
+
 class PrometheusSink(Sink):
     """Feeds a registry of prometheus-client: serve it with `start_http_server` or the like.
 
     ``rxpool.task.duration`` becomes the histogram ``rxpool_task_duration_seconds``,
     ``rxpool.tasks`` the counter ``rxpool_tasks_total``.  Labels are the attributes that
     `METRICS` lists, dots as underscores, empty where an event has none.  Sinks of one registry
-    share its metrics.  Can be used from any thread.
+    share its metrics.  A metric whose name is taken in the registry by something else is left
+    out, and logged once; the others go on.  Can be used from any thread.
+
+    In the multiprocess mode of prometheus-client, levels are sums over the processes that live
+    (``livesum``); as there, tell it of dead ones with ``multiprocess.mark_process_dead(pid)``.
 
     Args:
         registry: None means the default one of prometheus-client.
@@ -63,7 +80,7 @@ class PrometheusSink(Sink):
         InvalidArgument: If `max_series` is not a whole number above 0.
     """
 
-    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _lock: ClassVar[threading.Lock] = afresh(threading.Lock())
     _registries: ClassVar["WeakKeyDictionary[Any, dict[str, _Exported]]"] = WeakKeyDictionary()
 
     def __init__(
@@ -85,7 +102,7 @@ class PrometheusSink(Sink):
         """Count one event.
 
         Raises:
-            ValueError: If a counter is to go down, or a name is taken in the registry.
+            ValueError: If a counter is to go down.
         """
         exported = self._exported.get(value.name)
         if exported is not None:
@@ -106,11 +123,19 @@ class PrometheusSink(Sink):
             if exported is None:
                 if used >= self._max_series:
                     return None
-                exported = self._exported[event.name] = self._export(metric_of(event))
+                exported = self._exported[event.name] = self._try_to_export(metric_of(event))
             values = tuple(event.attributes.get(name, "") for name in exported.attributes)
             if used >= self._max_series and values not in exported.children:
                 values = ("other",) * len(values)
             return exported.children.get(values) or exported.child(values)
+
+    def _try_to_export(self, metric: Metric) -> _Exported:
+        """The metric in the registry; if that refuses it, one that goes nowhere."""
+        try:
+            return self._export(metric)
+        except ValueError as error:
+            log.error("metric left out", metric=metric.name, error=str(error))
+            return _LeftOut(metric, None, "")
 
     def _export(self, metric: Metric) -> _Exported:
         labels = [re.sub(r"[^a-zA-Z0-9_]", "_", name) for name in metric.attributes]
@@ -122,4 +147,5 @@ class PrometheusSink(Sink):
         if metric.kind == "counter":
             return _Exported(metric, client.Counter(*args, registry=registry), "inc")
         action = "set" if metric.kind == "gauge" else "inc"
-        return _Exported(metric, client.Gauge(*args, registry=registry), action)
+        gauge = client.Gauge(*args, registry=registry, multiprocess_mode="livesum")
+        return _Exported(metric, gauge, action)

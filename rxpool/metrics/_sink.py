@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 from rxpool import _checks as checks
+from rxpool._forks import afresh
 from rxpool._log import log
 from rxpool.errors import InvalidArgumentType
 from rxpool.events import MetricEvent, Monitor
@@ -30,7 +31,7 @@ class FanOut(Sink):
     """See `fan_out`."""
 
     def __init__(self, monitors: tuple[Monitor, ...]) -> None:
-        self._lock = threading.Lock()
+        self._lock = afresh(threading.Lock())
         self._takers = tuple((each, _taker(each)) for each in monitors)
 
     @property

@@ -8,6 +8,8 @@ from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from rxpool._forks import heed, held
+
 __all__ = ("AttemptRecord", "TraceWriter")
 
 
@@ -46,12 +48,17 @@ class TraceWriter:
     """
 
     def __init__(self, path: str | PathLike[str], *, name: str = "rxpool") -> None:
-        self._lock = threading.Lock()
+        self._lock = held(threading.RLock())
         self._lanes: dict[str, int] = {}
         self._pid = os.getpid()
         self._file = open(path, "w", encoding="utf-8", buffering=1)  # noqa: SIM115
         self._file.write("[\n" + json.dumps(self._metadata("process_name", 0, name=name)))
         self._file.flush()
+        heed(self)
+
+    def forked(self) -> None:
+        """The file is the parent's: a child writes no more to it, nor the closing bracket."""
+        self._file.close()
 
     def on_next(self, value: AttemptRecord, /) -> None:
         """Write one attempt.

@@ -6,7 +6,8 @@ from rxpool.policies._breaker_state import BreakerMetrics
 from rxpool.policies._budget import RetryBudget
 from rxpool.policies._guarded import guarded
 from rxpool.policies._hedge import Hedge
-from rxpool.policies._limit import Limit, Ticket
+from rxpool.policies._limit import Limit
+from rxpool.policies._limit_door import Ticket
 from rxpool.policies._retry import Retry
 
 __all__ = (

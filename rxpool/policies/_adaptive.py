@@ -5,7 +5,8 @@ from math import inf
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.policies._limit import Limit
-from rxpool.policies._meters import Capacity
+from rxpool.policies._limit_parts import CapacityPart
+from rxpool.policies._predicates import matches
 
 __all__ = ("AdaptiveConcurrency",)
 
@@ -36,26 +37,30 @@ class AdaptiveConcurrency(Limit):
         slow: checks.Seconds | None = None,
         errors: type[BaseException] | tuple[type[BaseException], ...] = Exception,
     ) -> None:
-        checks.count("least", least, least=1)
-        checks.count("most", most, least=least)
-        checks.count("initial", initial, least=least)
+        least = checks.count("least", least, least=1)
+        most = checks.count("most", most, least=least)
+        initial = checks.count("initial", initial, least=least)
         if initial > most:
-            raise InvalidArgument(f"initial must be {most=} at most, got {initial!r}")
+            raise InvalidArgument(
+                f"initial must be {most=} at most, got {checks.shown(initial)}"
+            )
         factor = checks.number("decrease", decrease, above=True)
         if factor >= 1:
-            raise InvalidArgument(f"decrease must be below 1, got {decrease!r}")
+            raise InvalidArgument(f"decrease must be below 1, got {checks.shown(decrease)}")
         longest = inf if slow is None else checks.duration("slow", slow, above=True)
         kinds = errors if isinstance(errors, tuple) else (errors,)
         if not all(
             isinstance(kind, type) and issubclass(kind, BaseException) for kind in kinds
         ):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgumentType(f"errors must be exception types, got {errors!r}")
+            raise InvalidArgumentType(
+                f"errors must be exception types, got {checks.shown(errors)}"
+            )
 
         def is_bad(error: BaseException | None, took: float) -> bool:
-            return took > longest if error is None else isinstance(error, kinds)
+            return took > longest if error is None else matches(kinds, error)
 
-        self._capacity = Capacity(initial, least, most, factor, is_bad)
-        self.set_parts([self._capacity])
+        self._capacity = CapacityPart(initial, least, most, factor, is_bad)
+        self._be_made_of([self._capacity])
 
     @property
     def limit(self) -> int:

@@ -1,6 +1,5 @@
 """`CircuitBreaker`: spares a service that fails, and those who call it."""
 
-import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -8,14 +7,13 @@ from reactivex import abc
 
 from rxpool import _checks as checks
 from rxpool._core.broadcast import Broadcast
-from rxpool.errors import CircuitOpen, InvalidArgument, InvalidArgumentType
-from rxpool.policies._breaker_news import BreakerEvent, News
-from rxpool.policies._breaker_state import BreakerMetrics, BreakerRules, BreakerState, State
-from rxpool.policies._breaker_windows import FAILED, SLOW
-from rxpool.policies._matching import Errors, chosen, matches
-from rxpool.timing import Clock
+from rxpool.errors import InvalidArgument, InvalidArgumentType
+from rxpool.policies._breaker_door import BreakerDoor
+from rxpool.policies._breaker_publisher import BreakerEvent
+from rxpool.policies._breaker_state import BreakerMetrics, BreakerRules, State
+from rxpool.policies._predicates import Errors, chosen
 
-__all__ = ("BreakerEvent", "CircuitBreaker")
+__all__ = ("BreakerEvent", "CircuitBreaker", "breaker_door")
 
 
 class CircuitBreaker:
@@ -96,7 +94,7 @@ class CircuitBreaker:
         scheduler: abc.SchedulerBase | None = None,
     ) -> None:
         if not isinstance(name, str):
-            raise InvalidArgumentType(f"name must be a str, got {name!r}")
+            raise InvalidArgumentType(f"name must be a str, got {checks.shown(name)}")
         wait = wait_duration_in_open_state
         longest = checks.duration(
             "max_wait_duration_in_half_open_state", max_wait_duration_in_half_open_state
@@ -128,157 +126,63 @@ class CircuitBreaker:
         chosen("record_exceptions", record_exceptions)
         chosen("ignore_exceptions", ignore_exceptions)
         checks.timing("scheduler", scheduler)
-        self.name = name
-        self._slow_after = checks.duration(
+        slow_after = checks.duration(
             "slow_call_duration_threshold", slow_call_duration_threshold
         )
-        self._record = record_exceptions
-        self._ignore = ignore_exceptions
-        self._own_clock = scheduler is not None
-        self._lock = threading.Lock()  # of the state
-        self._state = BreakerState(rules)
-        self._news = News(name, self._state, self._lock, wait, Clock.of(scheduler))
-        self.events: Broadcast[BreakerEvent] = self._news.events
+        self.name = name
+        self._door = BreakerDoor(
+            name, rules, wait, slow_after, record_exceptions, ignore_exceptions, scheduler
+        )
+        self.events: Broadcast[BreakerEvent] = self._door.events
 
     # -- for those who watch and operate it ------------------------------------------
 
     @property
     def state(self) -> State:
-        """Where it is: ``"closed"``, ``"open"``, ``"half_open"``, …"""
-        return self._state.state
+        """Where it is: ``"closed"``, ``"open"``, ``"half_open"`` or one set by hand."""
+        return self._door.state
 
     def metrics(self) -> BreakerMetrics:
         """A snapshot of its numbers."""
-        now = self._news.clock.now()
-        with self._lock:
-            return self._state.metrics(now)
+        return self._door.metrics()
+
+    def retry_after(self, now: float) -> float | None:
+        """Seconds until a call may be let through, 0 if one may now; None if unknown."""
+        return self._door.retry_after(now)
 
     def force_open(self) -> None:
         """Refuse all calls until it is told otherwise."""
-        self._go("forced_open")
+        self._door.go("forced_open")
 
     def disable(self) -> None:
         """Let all calls pass and count none, until it is told otherwise."""
-        self._go("disabled")
+        self._door.go("disabled")
 
     def transition_to_metrics_only(self) -> None:
         """Let all calls pass, and count them, until it is told otherwise."""
-        self._go("metrics_only")
+        self._door.go("metrics_only")
 
     def close(self) -> None:
         """Close it with an empty window, whatever its state is."""
-        self._go("closed")
+        self._door.go("closed")
 
     def reset(self) -> None:
         """The same as `close`."""
-        self._go("closed")
+        self._door.go("closed")
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self.state}>"
 
-    # -- for those who call through it ------------------------------------------------
-    #
-    # `now` is in seconds of the clock that `follow` was given.  No code of others runs in
-    # these, but for the user's functions of errors and attempts, and for `publish`.
 
-    def follow(self, clock: Clock) -> None:
-        """Take the time from *clock*, unless it has a clock already.
-
-        Raises:
-            InvalidArgument: If one of the two is virtual and the other is not.
-        """
-        with self._lock:
-            if not self._own_clock:
-                self._news.clock, self._own_clock = clock, True
-        if self._news.clock.virtual != clock.virtual:
-            raise InvalidArgument(
-                f"breaker {self.name!r} is used in real and in virtual time; give it the "
-                "scheduler of the pool, or use one breaker for each"
-            )
-
-    def admit(self, now: float) -> int:
-        """A permit of 0 or more for one call that begins at *now*, or -1 if it is refused.
-
-        Give the permit back with exactly one of `succeeded`, `failed` and `release`.
-        """
-        permit = self._state.free  # one read: it needs no lock
-        if permit >= 0:
-            return permit
-        with self._lock:
-            permit = self._state.admit(now)
-            if self._state.changes:
-                self._news.heard = True
-            return permit
-
-    def retry_after(self, now: float) -> float | None:
-        """Seconds until a call may be let through, 0 if one may now; None if unknown."""
-        with self._lock:
-            return self._state.retry_after(now)
-
-    def succeeded(self, permit: int, now: float, took: float) -> None:
-        """The call returned at *now*, after *took* seconds."""
-        how = SLOW if took > self._slow_after else 0
-        if not how and permit == self._state.clean:  # one read, as in admit
-            return
-        with self._lock:
-            self._state.record(permit, now, how)
-            if self._state.changes:
-                self._news.heard = True
-
-    def failed(self, permit: int, now: float, took: float, error: BaseException) -> None:
-        """The call raised *error* at *now*, after *took* seconds.
-
-        What the user's predicates raise comes out, after the call was counted as a failure.
-        """
-        counts, how = True, FAILED
-        try:
-            if matches(self._ignore, error):
-                counts = False
-            elif not matches(self._record, error):
-                counts, how = isinstance(error, Exception), 0
-        finally:
-            if took > self._slow_after:
-                how += SLOW
-            with self._lock:
-                if counts:
-                    self._state.record(permit, now, how)
-                else:
-                    self._state.release(permit)
-                if self._state.changes:
-                    self._news.heard = True
-
-    def release(self, permit: int) -> None:
-        """The call was cancelled, or never made: it counts as neither."""
-        with self._lock:
-            self._state.release(permit)
-
-    def error(self, now: float | None = None) -> CircuitOpen:
-        """What a call that is refused at *now* fails with."""
-        wait = self.retry_after(self._news.clock.now() if now is None else now)
-        if self.state == "half_open":
-            return CircuitOpen(f"breaker {self.name!r} is half-open and has its probes", wait)
-        again = "" if wait is None else f" for another {wait:.3g} s"
-        return CircuitOpen(f"breaker {self.name!r} is open{again}", wait)
-
-    def publish(self) -> None:
-        """Tell the subscribers of `events` what happened; hold no lock.
-
-        Changes come out one by one and in order, whoever publishes.  This also has the
-        user's function say how long the breaker stays open.
-        """
-        if self._news.heard:
-            self._news.publish()
-
-    def _go(self, state: State) -> None:
-        now = self._news.clock.now()
-        with self._lock:
-            self._state.go(state, now)
-            self._news.heard = True
-        self._news.publish()
+def breaker_door(breaker: CircuitBreaker) -> BreakerDoor:
+    """What the engine calls."""
+    return breaker._door  # pyright: ignore[reportPrivateUsage]
 
 
 def _share(name: str, value: Any) -> float:
     share = checks.number(name, value, above=True)
     if share > 1:
-        raise InvalidArgument(f"{name} must be a fraction of up to 1, got {value!r}")
+        raise InvalidArgument(
+            f"{name} must be a fraction of up to 1, got {checks.shown(value)}"
+        )
     return share

@@ -6,7 +6,7 @@ from math import inf
 from sys import maxsize
 from typing import Literal, NamedTuple, TypeAlias
 
-from rxpool._core.meters import TIE
+from rxpool._core.rate_limiters import TIE
 from rxpool.policies._breaker_windows import CountWindow, TimeWindow, Window
 
 __all__ = ("DEFAULT_WAIT", "BreakerMetrics", "BreakerRules", "BreakerState", "Change", "State")
@@ -161,6 +161,10 @@ class BreakerState:
     def release(self, permit: int) -> None:
         """A call ended that says nothing: what a probe had goes to another."""
         self._probes.pop(permit, None)
+
+    def forsake(self) -> None:
+        """In a forked child: the probes under way report to the parent."""
+        self._probes.clear()
 
     @property
     def due(self) -> float | None:

@@ -1,6 +1,6 @@
 """`Guard` and `Call`: what policies say to a call that nobody schedules.
 
-They know no way to wait: `_calling` waits, on a thread or on an event loop.
+They know no way to wait: `_guarded_calls` waits, on a thread or on an event loop.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,12 @@ from time import monotonic
 from typing import Any
 
 from rxpool._core.causes import caused
-from rxpool.policies._breaker import CircuitBreaker
-from rxpool.policies._given import MISSING, is_seconds, uses_budget
-from rxpool.policies._limit import Limit, Ticket
+from rxpool._forks import afresh
+from rxpool.policies._arguments import MISSING, asked_pause, flaw, looks_at_results, uses_budget
+from rxpool.policies._breaker import CircuitBreaker, breaker_door
+from rxpool.policies._http import BadResponse
+from rxpool.policies._limit import Limit, limit_door
+from rxpool.policies._limit_door import Ticket
 from rxpool.policies._retry import Retry
 from rxpool.timing import Clock, TimerScheduler
 
@@ -32,14 +35,14 @@ class Guard:
         fallback: Any,
     ) -> None:
         self.retry = retry
-        self.breaker = breaker
-        self.limit = limit
+        self.breaker = None if breaker is None else breaker_door(breaker)
+        self.limit = None if limit is None else limit_door(limit)
         self.fallback = fallback
         self.clock = Clock(TimerScheduler.singleton())  # sets no timer, starts no thread
-        if breaker is not None:
-            breaker.follow(self.clock)
+        if self.breaker is not None:
+            self.breaker.follow(self.clock)
         self._budget = None if retry is None else retry.open_budget()
-        self._lock = Lock()  # of the budget
+        self._lock = afresh(Lock())  # of the budget
 
     @property
     def counts(self) -> bool:
@@ -57,13 +60,24 @@ class Guard:
         if self.retry is None:
             return None
         wait = self.retry.wait_before_next(attempts, error, elapsed, random())
-        if wait is None or self._budget is None or not uses_budget(error):
+        if wait is None or self._budget is None or not uses_budget(self.retry, error):
             return wait
         with self._lock:
             return wait if self._budget.withdraw(monotonic()) else None
 
+    @property
+    def looks(self) -> bool:
+        """Whether `flaw` is to be asked."""
+        return looks_at_results(self.retry)
+
+    def flaw(self, result: Any) -> Exception | None:
+        """What an attempt has failed with that returned *result*, if it has."""
+        return flaw(self.retry, result)
+
     def replace(self, error: Exception) -> Any:
         """What stands in for *error*, which else is raised."""
+        if isinstance(error, BadResponse):
+            return error.response
         fallback = self.fallback
         if fallback is MISSING:
             try:
@@ -180,8 +194,8 @@ class Call:
         now = monotonic()
         took = now - self._started
         if limit is not None:
-            pause: Any = getattr(error, "retry_after", None)
-            if is_seconds(pause):
+            pause = asked_pause(self._guard.retry, error)
+            if pause is not None:
                 limit.pause(pause, now)
             limit.done(error, took, now)
             limit.arm()

@@ -5,18 +5,20 @@ import inspect
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
+from rxpool.policies._arguments import MISSING, ends, given, retry_given
 from rxpool.policies._breaker import CircuitBreaker
-from rxpool.policies._calling import guard_async, guard_plain
-from rxpool.policies._given import MISSING, given, retry_given
 from rxpool.policies._guard import Guard
+from rxpool.policies._guarded_calls import guard_async, guard_plain
 from rxpool.policies._limit import Limit
 from rxpool.policies._retry import Retry
 
 __all__ = ("guarded",)
+
+_NO_END: Final = "needs a deadline, which a guarded function does not have"
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -81,7 +83,8 @@ def guarded(
     Args:
         fn: A plain or an async function; what it is called with is handed on.
         retry: When a call is made again, or the number of attempts, the first one included.
-            `budget` is over all calls of this function.
+            `budget` is over all calls of this function.  ``max_attempts=None`` is refused,
+            as nothing would end it.
         breaker: May be shared with other functions, pools and streams.
         limit: The same.  Its functions of an item see the first positional argument, which
             is `self` for a method, or None if there is none.
@@ -101,7 +104,7 @@ def guarded(
             follows virtual time.
     """
     options: dict[str, Any] = {
-        "retry": None if retry is None else retry_given("retry", retry),
+        "retry": None if retry is None else _ending(retry),
         "breaker": None if breaker is None else given(CircuitBreaker, "breaker", breaker),
         "limit": None if limit is None else given(Limit, "limit", limit),
         "fallback": fallback,
@@ -122,20 +125,26 @@ def _guard(
     checks.call("fn", fn)
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise InvalidArgumentType(
-            f"fn must not be a generator, as its code runs after the call, got {fn!r}"
+            "fn must not be a generator, as its code runs after the call, "
+            f"got {checks.shown(fn)}"
         )
     if _is_async(fn):
         return guard_async(fn, Guard(**options), timeout, sleep or asyncio.sleep)
     if timeout is not None:
         raise InvalidArgument(
             f"timeout={timeout:g} needs an async function, as nothing can end a plain one: "
-            f"run {fn!r} in a WorkerPool, which has a timeout too"
+            f"run {checks.shown(fn)} in a WorkerPool, which has a timeout too"
         )
     if _is_async(options["fallback"]):
         raise InvalidArgumentType(
-            f"fallback must not be async for a plain function, got {options['fallback']!r}"
+            "fallback must not be async for a plain function, "
+            f"got {checks.shown(options['fallback'])}"
         )
     return guard_plain(fn, Guard(**options), sleep or time.sleep)
+
+
+def _ending(retry: Any) -> Retry:
+    return ends("retry", retry_given("retry", retry), _NO_END)  # type: ignore[no-any-return]
 
 
 def _is_async(fn: Any) -> bool:

@@ -2,65 +2,23 @@
 
 import asyncio
 import threading
-from bisect import insort
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
-from itertools import count
-from math import inf
-from time import monotonic
-from typing import Any, Final
-
-from reactivex import abc
+from time import monotonic, time
+from typing import Any
 
 from rxpool import _checks as checks
+from rxpool import _forks
+from rxpool._core.waits import at_most
 from rxpool.errors import InvalidArgument, InvalidArgumentType
-from rxpool.policies._meters import Capacity, Part, Rate
+from rxpool.policies._headers import Headers, pause_of
+from rxpool.policies._limit_door import LIMITS_LOCK, LimitDoor
+from rxpool.policies._limit_parts import LimitPart, RatePart
+from rxpool.policies._shared import SharedRate
+from rxpool.policies._shared_state import Figures
+from rxpool.policies._store import Store
 from rxpool.timing import Clock, TimerScheduler
 
-__all__ = ("Limit", "Ticket")
-
-#: guards all limits: one may be part of several, and those are taken all or nothing
-_lock: Final = threading.Lock()
-_numbers: Final = count()
-
-
-class Ticket:
-    """Somebody's place in the line of a limit."""
-
-    __slots__ = ("clock", "costs", "keys", "lane", "number", "wake")
-
-    def __init__(
-        self,
-        keys: tuple[Hashable, ...],
-        costs: tuple[float, ...],
-        wake: Callable[[], object],
-        clock: Clock,
-    ) -> None:
-        self.keys = keys
-        self.costs = costs
-        self.wake = wake  #: called when it is time to ask again, on any thread
-        self.clock = clock
-        self.number = -1  # order of the first refusal
-        self.lane: _Lane | None = None  # where it waits
-
-    def copy(self) -> "Ticket":
-        """A ticket for the same."""
-        return Ticket(self.keys, self.costs, self.wake, self.clock)
-
-    def __lt__(self, other: "Ticket") -> bool:
-        return self.number < other.number
-
-
-class _Lane:
-    """Who waits for the same keys."""
-
-    __slots__ = ("alarm", "armed", "limit", "line")
-
-    def __init__(self, limit: "Limit") -> None:
-        self.limit = limit
-        self.line: list[Ticket] = []
-        self.armed: tuple[Ticket, float] | None = None
-        self.alarm: abc.DisposableBase | None = None
+__all__ = ("Limit", "limit_door")
 
 
 class Limit:
@@ -90,6 +48,24 @@ class Limit:
         strict: Never more than `rate` in any window of `per`; `burst` has no effect then.
         jitter: A pause is longer by up to this share of itself, so that not all who were
             told the same come back at once.
+        initial: The tokens that there are when the limit is first used, from 0 to `burst`
+            (with `strict`, to `rate`), for each key; by default all.  A program that is
+            started again and again does not spend a burst each time then.
+        store: ``"sqlite:///"`` and an absolute path: the processes of this machine that name
+            this file and the same `name` share the rate, pauses included.  The file is made
+            if there is none; its folder must be local, and processes must be allowed to
+            write there.  Tokens come in leases, of what 50 ms bring, of 5 % of the burst at
+            most, of a token at least; a transaction each.  A process that dies loses its
+            lease; one that still has tokens of a lease may use them for about a second
+            after others have paused the limit, or have used up the burst.  It goes
+            by the wall clock, which may be put back, so not on a virtual scheduler, and with
+            neither `strict` nor `key`.  If the file cannot be used, items fail with an
+            `RxPoolError`.  A forked process shares as any other.
+        name: What the limit is called there.
+
+    Raises:
+        InvalidArgument: If an option is out of its range, or the file holds other figures
+            under this name (both are told), or something else than limits.
 
     The bucket is that of `rxpool.operators.throttle`.
     """
@@ -104,13 +80,36 @@ class Limit:
         key: Callable[[Any], Hashable] | None = None,
         strict: bool = False,
         jitter: float = 0.1,
+        initial: float | None = None,
+        store: str | None = None,
+        name: str | None = None,
     ) -> None:
         if not callable(cost):
             cost = checks.number("cost", cost)
         if key is not None:
             checks.call("key", key)
         figures = self._figures(rate, per, burst, strict)
-        self.set_parts([Rate(*figures, cost, key, _share("jitter", jitter))])
+        first = None if initial is None else checks.number("initial", initial)
+        most = figures[0] if strict else figures[2]
+        if first is not None and first > most:
+            bound = "rate" if strict else "burst"
+            raise InvalidArgument(
+                f"initial must be {bound}={most:g} at most, got {checks.shown(initial)}"
+            )
+        share = _share("jitter", jitter)
+        if store is None and name is None:
+            self._be_made_of([RatePart(*figures, cost, key, share, first)])
+            return
+        if strict:
+            raise InvalidArgument("strict=True is not to be had with store=, only a bucket is")
+        if key is not None:
+            raise InvalidArgument(
+                f"key= is not to be had with store=, got {checks.shown(key)}: "
+                "make a limit of another name for each"
+            )
+        tokens = most if first is None else first
+        shared = Store(store, name, Figures(*figures[:3]), tokens)
+        self._be_made_of([SharedRate(shared, cost, share)])
 
     @staticmethod
     def _figures(
@@ -123,13 +122,9 @@ class Limit:
             checks.flag("strict", strict),
         )
 
-    def set_parts(self, parts: Sequence[Part]) -> None:
-        """Be made of *parts*; for those who make limits."""
-        self.parts = tuple(parts)
-        self.keyed = any(getattr(part, "key", None) is not None for part in self.parts)
-        self._lanes: dict[tuple[Hashable, ...], _Lane] = {}
-        self._dirty: dict[_Lane, None] = {}  # lanes whose alarm may be set wrongly
-        self._now: Callable[[], float] = monotonic
+    def _be_made_of(self, parts: Sequence[LimitPart]) -> None:
+        self._door = LimitDoor(parts)
+        self.unreadable = 0  #: headers that `observe` could not read
 
     @staticmethod
     def all(*limits: "Limit") -> "Limit":
@@ -138,9 +133,10 @@ class Limit:
             raise InvalidArgument("Limit.all needs a limit")
         for limit in limits:
             if not isinstance(limit, Limit):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise InvalidArgumentType(f"Limit.all takes limits, got {limit!r}")
+                raise InvalidArgumentType(f"Limit.all takes limits, got {checks.shown(limit)}")
         both = Limit.__new__(Limit)
-        both.set_parts(list(dict.fromkeys(part for limit in limits for part in limit.parts)))
+        parts = [part for limit in limits for part in limit._door.state.parts]
+        both._be_made_of(list(dict.fromkeys(parts)))
         return both
 
     # -- changing it while it is used ---------------------------------------------------
@@ -152,208 +148,77 @@ class Limit:
         per: checks.Seconds | None = None,
         burst: float | None = None,
     ) -> None:
-        """Use other figures from now on; what was taken stays taken."""
-        (part,) = self.parts if len(self.parts) == 1 else (None,)
-        if not isinstance(part, Rate):
+        """Use other figures from now on; what was taken stays taken.
+
+        Those of a limit with a `store` stay: others have them too.
+        """
+        parts = self._door.state.parts
+        (part,) = parts if len(parts) == 1 else (None,)
+        if isinstance(part, SharedRate):
+            raise InvalidArgument(
+                f"the figures of {part.store.name!r} are in {part.store.path}: "
+                "make a limit of another name"
+            )
+        if not isinstance(part, RatePart):
             raise InvalidArgument("update the limits that this one is made of")
-        figures = self._figures(
+        *figures, _ = self._figures(
             part.rate if rate is None else rate,
             part.per if per is None else per,
             part.burst if burst is None else burst,
             part.strict,
         )
-        with _lock:
-            part.change(*figures)
-            self._touch()
-        self.arm()
+        self._door.change(part, *figures)
 
     def pause(self, seconds: checks.Seconds, now: float | None = None) -> None:
-        """Let nobody who shares this through for so long; a later end wins."""
-        length = checks.duration("seconds", seconds)
-        at = self._now() if now is None else now
-        with _lock:
-            for part in self.parts:
-                part.pause(length, at)
-            self._touch()
-        self.arm()
+        """Let nobody who shares this through for so long; a later end wins.
 
-    # -- what flows do --------------------------------------------------------------------
-
-    def ticket(self, item: Any, wake: Callable[[], object], clock: Clock) -> Ticket:
-        """What *item* needs; calls functions of the user."""
-        asked = [part.ask(item) for part in self.parts]
-        return Ticket(
-            tuple(key for key, _ in asked), tuple(cost for _, cost in asked), wake, clock
-        )
-
-    def enter(self, ticket: Ticket, now: float) -> bool:
-        """Take what *ticket* needs, or False: it waits in line now, and is going to be woken.
-
-        Calls nothing foreign; `arm` is to be called afterwards, without any lock held.
+        It empties the bucket, and until its end no more than one token comes in: then what
+        waited comes at the rate, and not in one burst.  A strict window has no bucket, and
+        goes on counting what it let through.
         """
-        with _lock:
-            self._now = ticket.clock.now
-            lane = ticket.lane
-            first = lane is not None and lane.line[0] is ticket
-            if lane is None:
-                other = self._lanes.get(ticket.keys)
-                first = (
-                    other is None
-                    or not other.line
-                    or (ticket.number >= 0 and (ticket < other.line[0]))
-                )
-            if first and self._due(ticket, now) <= now:
-                for part, key, cost in zip(self.parts, ticket.keys, ticket.costs, strict=True):
-                    part.take(key, cost, now, ticket.number >= 0)
-                ticket.number = -1
-                self._remove(ticket)
-                self._touch()
-                return True
-            if lane is None:
-                if ticket.number < 0:
-                    ticket.number = next(_numbers)
-                lane = self._lanes.setdefault(ticket.keys, _Lane(self))
-                insort(lane.line, ticket)
-                ticket.lane = lane
-                for part, key in zip(self.parts, ticket.keys, strict=True):
-                    part.lines[lane] = None
-                    part.waits[key] = part.waits.get(key, 0) + 1
-            self._dirty[lane] = None
-            return False
+        length = checks.duration("seconds", seconds)
+        self._door.pause(length, self._door.now() if now is None else now)
 
-    def leave(self, ticket: Ticket) -> None:
-        """Give the place in line up; a ticket that asks again gets it back."""
-        with _lock:
-            if ticket.lane is not None:
-                self._remove(ticket)
-                self._touch()
+    def observe(self, headers: Any) -> None:
+        """Learn from the headers of a response when there is something left again.
 
-    def done(self, error: BaseException | None, took: float, now: float) -> None:
-        """A call that was granted has ended; call `arm` afterwards."""
-        with _lock:
-            room = [part.done(error, took, now) for part in self.parts]
-            if any(room):
-                self._touch()
+        ``RateLimit`` with ``RateLimit-Policy``, ``RateLimit-Remaining`` and its like (with
+        ``X-``, for requests and for tokens), ``Retry-After`` and ``retry-after-ms``.  If
+        nothing is left the limit pauses until the reset, as `pause` does; of several the
+        longest holds.  Nothing left without a reset says nothing.
 
-    def give_back(self) -> None:
-        """A call that was granted was cancelled: it says nothing; tokens stay taken."""
-        with _lock:
-            for part in self.parts:
-                if isinstance(part, Capacity):
-                    part.give_back()
-            self._touch()
-
-    def arm(self) -> None:
-        """See that whoever comes next is woken in time.  No lock is held."""
-        if not self._dirty:
-            return
-        todo: list[tuple[_Lane, Ticket, float]] = []
-        stop: list[abc.DisposableBase] = []
-        with _lock:
-            dirty, self._dirty = self._dirty, {}
-            for lane in dirty:
-                head = lane.line[0] if lane.line else None
-                now = 0.0 if head is None else head.clock.now()
-                due = inf if head is None else lane.limit._due(head, now)
-                goal = None if head is None or due == inf else (head, due)
-                if goal == lane.armed:
-                    continue
-                lane.armed = goal
-                if lane.alarm is not None:
-                    stop.append(lane.alarm)
-                    lane.alarm = None
-                if goal is not None:
-                    todo.append((lane, *goal))
-        for alarm in stop:
-            alarm.dispose()
-        for lane, ticket, due in todo:
-            alarm = ticket.clock.alarm(due, partial(self._ring, lane, ticket))
-            with _lock:
-                if lane.armed == (ticket, due):
-                    lane.alarm = alarm
-                    continue
-            alarm.dispose()
-
-    def _ring(self, lane: _Lane, ticket: Ticket, _: float) -> None:
-        with _lock:
-            if lane.armed is None or lane.armed[0] is not ticket:
-                return
-            lane.armed = lane.alarm = None
-        ticket.wake()
-
-    def _due(self, ticket: Ticket, now: float) -> float:
-        """When *ticket* may pass; infinity: when something else has happened.  Locked."""
-        due = now
-        for part, key, cost in zip(self.parts, ticket.keys, ticket.costs, strict=True):
-            due = max(due, part.due(key, cost, now, ticket.number < 0))
-        if due > now:
-            return due
-        for part in self.parts:
-            for lane in part.lines:
-                head = lane.line[0]
-                if head is ticket or lane is ticket.lane:
-                    continue
-                older = ticket.number < 0 or head < ticket
-                if (
-                    older
-                    and lane.limit._free(head, now)
-                    and self._share_a_key(ticket, head, lane)
-                ):
-                    return inf  # that one first
-        return now
-
-    def _share_a_key(self, ticket: Ticket, head: Ticket, lane: _Lane) -> bool:
-        """Whether both take from the same tokens."""
-        theirs = dict(zip(lane.limit.parts, head.keys, strict=True))
-        return any(
-            part in theirs and theirs[part] == key
-            for part, key in zip(self.parts, ticket.keys, strict=True)
-        )
-
-    def _free(self, ticket: Ticket, now: float) -> bool:
-        return all(
-            part.due(key, cost, now) <= now
-            for part, key, cost in zip(self.parts, ticket.keys, ticket.costs, strict=True)
-        )
-
-    def _remove(self, ticket: Ticket) -> None:
-        lane, ticket.lane = ticket.lane, None
-        if lane is None:
-            return
-        lane.line.remove(ticket)
-        self._dirty[lane] = None
-        for part, key in zip(self.parts, ticket.keys, strict=True):
-            part.waits[key] -= 1
-            if not part.waits[key]:
-                del part.waits[key]
-        if not lane.line:
-            self._lanes.pop(ticket.keys, None)
-            for part in self.parts:
-                part.lines.pop(lane, None)
-
-    def _touch(self) -> None:
-        """Whoever waits for one of the parts may have to wait for longer, or less long."""
-        for part in self.parts:
-            self._dirty.update(part.lines)
+        Args:
+            headers: A mapping, or anything that has `items`; names in any case.  What cannot
+                be read is ignored, and counted in `unreadable`; nothing is raised.
+        """
+        given = Headers(headers)
+        pause = pause_of(given, time())
+        if given.unreadable:
+            with LIMITS_LOCK:
+                self.unreadable += given.unreadable
+        if pause:
+            self.pause(pause)
 
     # -- for code without a pool ----------------------------------------------------------
 
     def acquire(self, item: Any = None, timeout: checks.Seconds | None = None) -> bool:
         """Wait on this thread until *item* may pass; False if that takes too long."""
-        seconds = None if timeout is None else checks.duration("timeout", timeout)
+        seconds = checks.patience("timeout", timeout)
         gate = threading.Event()
-        ticket = self.ticket(item, gate.set, Clock(TimerScheduler.singleton()))
+        door = self._door
+        ticket = door.ticket(item, gate.set, Clock(TimerScheduler.singleton()))
         until = None if seconds is None else monotonic() + seconds
         try:
-            while not self.enter(ticket, monotonic()):
-                self.arm()
+            while not door.enter(ticket, monotonic()):
+                door.arm()
                 left = None if until is None else until - monotonic()
-                if (left is not None and left <= 0) or not gate.wait(left):
+                if left is not None and left <= 0:
                     return False
+                _forks.afresh(gate).wait(at_most(left))
                 gate.clear()
         finally:
-            self.leave(ticket)
-            self.arm()
+            door.leave(ticket)
+            door.arm()
         return True
 
     async def acquire_async(self, item: Any = None) -> None:
@@ -365,19 +230,25 @@ class Limit:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(gate.set)
 
-        ticket = self.ticket(item, wake, Clock(TimerScheduler.singleton()))
+        door = self._door
+        ticket = door.ticket(item, wake, Clock(TimerScheduler.singleton()))
         try:
-            while not self.enter(ticket, monotonic()):
-                self.arm()
+            while not door.enter(ticket, monotonic()):
+                door.arm()
                 await gate.wait()
                 gate.clear()
         finally:
-            self.leave(ticket)
-            self.arm()
+            door.leave(ticket)
+            door.arm()
 
 
 def _share(name: str, value: Any) -> float:
     share = checks.number(name, value)
     if share > 1:
-        raise InvalidArgument(f"{name} must be 1 at most, got {value!r}")
+        raise InvalidArgument(f"{name} must be 1 at most, got {checks.shown(value)}")
     return share
+
+
+def limit_door(limit: Limit) -> LimitDoor:
+    """What the engine calls."""
+    return limit._door  # pyright: ignore[reportPrivateUsage]

@@ -1,7 +1,7 @@
 """`Retry`: whether a failed attempt is made again, and after which wait."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Real
 from typing import Any, Literal, TypeAlias
@@ -20,7 +20,8 @@ from rxpool.errors import (
 )
 from rxpool.policies import _tenacity
 from rxpool.policies._budget import RetryBudget
-from rxpool.policies._matching import Errors, chosen, matches, names
+from rxpool.policies._http import STATUSES, Http, statuses_of
+from rxpool.policies._predicates import Errors, chosen, matches, names
 
 __all__ = ("Backoff", "Retry")
 
@@ -47,7 +48,9 @@ class Retry:
 
     Args:
         max_attempts: The most attempts, the first one included; 1 or more.  Or a
-            ``stop_*`` object of tenacity.
+            ``stop_*`` object of tenacity.  None: as many as there is time for; a flow of a
+            pool needs a `deadline` then, `ops.retry` goes on until its subscriber leaves, and
+            what knows neither (`guarded`, `BatchProcessor`) refuses it.
         delay: The wait before the second attempt, in seconds or as a timedelta.
         backoff: How the wait grows: ``"exponential"`` doubles it each time, ``"linear"``
             adds `delay` each time, ``"constant"`` keeps it.  Or a function of the attempts
@@ -70,21 +73,67 @@ class Retry:
     acceptance of the item) and `upcoming_sleep`; one that is random draws from `random`.
     """
 
-    max_attempts: int | Any = 3
+    max_attempts: int | Any | None = 3
     delay: checks.Seconds = 0.1
     backoff: Backoff | Any = "exponential"
     max_delay: checks.Seconds | None = None
     jitter: float = 0.5
     on: Errors = Exception
     budget: float | None = None
+    #: what `http` sets: it tells of errors and responses whether they are worth an attempt
+    answers: Http | None = field(default=None, kw_only=True, repr=False)
+
+    @classmethod
+    def http(
+        cls,
+        max_attempts: int | Any | None = 5,
+        statuses: Collection[int] = STATUSES,
+        *,
+        on_result: bool = False,
+        delay: checks.Seconds = 0.5,
+        backoff: Backoff | Any = "exponential",
+        max_delay: checks.Seconds | None = 60.0,
+        jitter: float = 0.5,
+        budget: float | None = None,
+    ) -> "Retry":
+        """For calls over HTTP, with httpx, requests, aiohttp or urllib.
+
+        An attempt is made again after an error of transport (no connection, no answer in
+        time, an answer that breaks off), and after an error with one of *statuses*.  These
+        are told by their looks: no client is imported.  The wait is what the response asks
+        for in ``retry-after-ms`` or ``Retry-After`` (seconds, or a date), which also pauses
+        the `limit` of the flow; without that it is computed.
+
+        Args:
+            max_attempts: As for `Retry`.
+            statuses: Those that are worth another attempt.
+            on_result: For functions that return the response whatever its status: a response
+                with one of *statuses* is a failed attempt.  The last one is the result, not
+                a failure, also where a `deadline` allows no other.  For functions of single
+                items.
+            delay: As for `Retry`, as are the others.
+            backoff: The same.
+            max_delay: The same; what a response asks for may be more.
+            jitter: The same.
+            budget: The same.
+
+        Raises:
+            InvalidArgument: If an argument is out of range.
+        """
+        answers = Http(statuses_of(statuses), checks.flag("on_result", on_result))
+        return cls(
+            max_attempts, delay, backoff, max_delay, jitter, answers, budget, answers=answers
+        )
 
     def __post_init__(self) -> None:
-        if not _tenacity.stops(self.max_attempts):
-            checks.count("max_attempts", self.max_attempts, least=1)
+        if self.max_attempts is not None and not _tenacity.stops(self.max_attempts):
+            most = checks.count("max_attempts", self.max_attempts, least=1)
+            object.__setattr__(self, "max_attempts", most)
         if _tenacity.stops(self.backoff) or not callable(self.backoff):
             if not isinstance(self.backoff, str):
                 raise InvalidArgumentType(
-                    f"backoff must be a str or a function of seconds, got {self.backoff!r}"
+                    "backoff must be a str or a function of seconds, "
+                    f"got {checks.shown(self.backoff)}"
                 )
             checks.one_of("backoff", self.backoff, ("exponential", "linear", "constant"))
         # The class is frozen: durations are kept as seconds.
@@ -93,7 +142,7 @@ class Retry:
             longest = checks.duration("max_delay", self.max_delay)
             object.__setattr__(self, "max_delay", longest)
         if checks.number("jitter", self.jitter) > 1:
-            raise InvalidArgument(f"jitter must be 1 or less, got {self.jitter!r}")
+            raise InvalidArgument(f"jitter must be 1 or less, got {checks.shown(self.jitter)}")
         chosen("on", self.on)
         if self.budget is not None:
             checks.number("budget", self.budget)
@@ -118,13 +167,20 @@ class Retry:
             return None
         if not matches(self.on, error):
             return None
-        wait = _asked_for(error)
+        wait = self.asked(error)
         if wait is None:
             wait = self._computed(attempts, error, elapsed) * (1 - self.jitter * random)
-        if not isinstance(most, int):
+        if most is not None and not isinstance(most, int):
             state = _tenacity.call_state(attempts, error, elapsed, wait)
             if most(state):
                 return None
+        return wait
+
+    def asked(self, error: BaseException) -> float | None:
+        """The seconds that *error* itself, or the response in it, asks to wait."""
+        wait = _asked_for(error)
+        if wait is None and self.answers is not None:
+            return self.answers.asked(error)
         return wait
 
     def open_budget(self) -> RetryBudget | None:

@@ -57,21 +57,34 @@ class Binding(Protocol):
         """Whether this is one of *flows*, or its results go into one of them."""
         ...
 
+    def condemn(self, error: Exception, fed: bool) -> None:
+        """Everything is going to be cancelled: take nothing more.  The lock is held.
+
+        Unless each item's outcome is told, the end is *error*; *fed*: so are those of others
+        that were on their way to this flow.
+        """
+
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled."""
+
+    def forked(self, why: str) -> None:
+        """This is a forked child, in which nothing more comes of this, and *why*."""
 
 
 class Here(threading.local):
     """The tasks that this thread is busy with, innermost last.
 
     A settled one is being delivered.  `flows` are those of which it delivers other entries,
-    `depths` how long the stack was when it began with each.
+    `depths` how long the stack was when it began with each.  `held` are the tasks that it
+    will run when it is done with what it does: each in a list of its own, so that it can be
+    taken.
     """
 
     def __init__(self) -> None:
         self.stack: list[Task] = []
         self.flows: list[FlowLedger] = []
         self.depths: list[int] = []
+        self.held: list[list[Task]] = []
 
     def delivers(self) -> FlowLedger | None:
         """The flow of which the caller's thread is giving a subscriber an entry."""
@@ -93,8 +106,8 @@ class TaskHandle:
         self.task = task
 
     def cancelled(self) -> bool:
-        """Settled before its function has returned."""
-        return self.task.settled
+        """Settled before its function has returned, or going to be when it has."""
+        return self.task.settled or self.task.extra.ending
 
     def progress(self, fraction: float) -> None:
         """Tell the pool."""

@@ -5,13 +5,18 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
+from weakref import WeakSet
 
 from rxpool._core.broadcast import Broadcast
+from rxpool._core.inlet import Node, giving
+from rxpool._forks import afresh, bury
 from rxpool._log import log
 from rxpool.backends import Backend
 from rxpool.errors import PoolClosed
-from rxpool.pool._binding import busy_here
+from rxpool.pool._binding import busy_here, here
+from rxpool.pool._foreign import ForeignBackend
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
+from rxpool.pool._lifecycle import Lifecycle, State
 from rxpool.pool._meter import Meter
 from rxpool.pool._report import Counts
 from rxpool.tasks import Progress
@@ -20,6 +25,10 @@ __all__ = ("Books", "Chores")
 
 #: What is to be done once the lock is released: tasks to start, producers to wake.
 Chores: TypeAlias = tuple[Sequence[Task], Sequence[Callable[[], object]]]
+
+
+def _nobody_asks() -> None:
+    """In place of what would like to know."""
 
 
 class Books:
@@ -34,11 +43,14 @@ class Books:
     def __init__(self, name: str, slots: int, backend: Backend) -> None:
         self.name = name
         self.backend = backend
+        #: whether limits in time wait until a function has returned
+        self.waits_out: bool = getattr(backend, "waits_out", False)
         self.clock = backend.clock
         self.now = backend.clock.now
         self.lock = threading.RLock()
-        self.changed = threading.Condition(self.lock)  # a flow ended
+        self.changed = afresh(threading.Condition(self.lock))  # a flow ended
         self.ledger = Ledger(slots)
+        self.ledger.max_bytes = getattr(backend, "max_bytes", None)
         self.flows: dict[Any, bool] = {}  # bindings, oldest first; opened by own tasks?
         self.past = Counts()  # of flows that ended
         self.standing: list[FlowLedger] = []  # of flows that come and go, with their counts
@@ -47,24 +59,104 @@ class Books:
         self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
         lane = getattr(backend, "lane", None)
         self.meter = Meter(name, self.now, self.fault, self._listen, lane)
-        self.when_changed: Callable[[], object] | None = None  # once, after a flow ended
-        self.closing = False
-        self.terminated = False
+        self.lifecycle: Lifecycle[Any] = Lifecycle()
+        self.changes = 0  # counts what `changed` tells of
+        self.when_changed: list[Callable[[], object]] = []  # each is called once
+        self.tails: dict[Node, None] = {}  # stages below flows, for a closing pool
+        self.guests: WeakSet[Node] = WeakSet()  # what runs its calls on this pool
+        self.blocked: Any = None  # the event loop of a thread that waits for the pool's end
+        # Called when the first flow comes, and when none is left.  Locked.
+        self.busy: Callable[[], object] = _nobody_asks
+        self.quiet: Callable[[], object] = _nobody_asks
+        self.why_closed = ""  # for messages, with a colon in front
+        #: in a forked child: why the pool is of no use there
+        self.foreign: str | None = None
+        self._process = os.getpid()
         self._acquire, self._release = self.lock.acquire, self.lock.release
-        self._parked: dict[FlowLedger, list[Callable[[], object]]] = {}
+        self.waiting_producers: dict[FlowLedger, list[Callable[[], object]]] = {}
         self._errands: list[Callable[[], object]] = []
+
+    def forked(self) -> None:
+        """This is a child: the pool is the parent's, and nothing here works any more.
+
+        Nobody is told of that who does not ask.  What the books hold is taken out of them
+        where it is, as the thread that forked may be a worker on its way through them.
+        """
+        why = (
+            f"pool {self.name!r} belongs to process {self._process} and was inherited through "
+            "a fork: open another one in this process"
+        )
+        self.foreign = self.foreign or why
+        self.lifecycle.enter("terminated")
+        bury(self.backend, self.flows, self.tails, self.waiting_producers, self._errands)
+        bury(self.when_changed)
+        self.backend = ForeignBackend(self.clock, self.foreign)
+        self.when_changed.clear()
+        self.tails.clear()
+        self.guests.clear()
+        self.busy = self.quiet = _nobody_asks
+        ledgers = dict.fromkeys([*self.standing, *self._ending])
+        bindings = dict.fromkeys([*self.flows, *(ledger.binding for ledger in ledgers)])
+        self.flows.clear()
+        self._ending.clear()
+        self.waiting_producers.clear()
+        self._errands.clear()
+        for binding in bindings:
+            binding.forked(self.foreign)
+            binding.ledger.forsake()
+        self.ledger.forsake()
+        for stream in (self.faults, self.progressed):
+            stream.forked()
+        self.meter.forked()
+
+    # -- the end ----------------------------------------------------------------------
+
+    @property
+    def closing(self) -> bool:
+        """Whether no new work is taken."""
+        return self.lifecycle.state != "open"
+
+    @property
+    def terminated(self) -> bool:
+        """Whether what was accepted was cancelled."""
+        return self.lifecycle.hard
+
+    def advance(self, state: State) -> bool:
+        """The pool is in *state* from now on; False if it is there or further already."""
+        with self.lock:
+            return self.lifecycle.enter(state)
 
     # -- flows ------------------------------------------------------------------------
 
-    def check_open(self) -> None:
-        """Refuse new work when the pool is closing, unless a task needs it to finish."""
-        if self.closing and (self.terminated or not self.works_here()):
-            raise PoolClosed(f"pool {self.name!r} is closed")
+    def check_open(self, admitted: bool = False) -> None:
+        """Refuse new work when the pool is closing, unless what it accepted needs that."""
+        if self.closing and (self.terminated or not (admitted or self.brings_here())):
+            raise PoolClosed(self.foreign or f"pool {self.name!r} is closed{self.why_closed}")
+
+    def enter(self, binding: Any, nested: bool) -> None:
+        """There is a flow more.  Locked."""
+        if not self.flows:
+            self.busy()
+        self.flows[binding] = nested
+
+    def remove(self, binding: Any) -> bool:
+        """A flow ended; False if it is unknown.  Locked."""
+        if self.flows.pop(binding, None) is None:
+            return False
+        if not self.flows:
+            self.quiet()
+        return True
 
     def count_past(self) -> None:
         """Sum the flows that ended, once their last workers have counted.  Locked."""
         for flow in [flow for flow in self._ending if not flow.in_flight]:
             self._ending.remove(flow)
+            self.past.add(flow)
+
+    def retire(self, flow: FlowLedger) -> None:
+        """A standing flow ended: no more of it is kept than its counts.  Locked."""
+        if flow in self.standing:
+            self.standing.remove(flow)
             self.past.add(flow)
 
     def sums(self) -> Counts:
@@ -92,7 +184,19 @@ class Books:
 
     def works_here(self) -> bool:
         """Whether the caller works for a task of this pool."""
+        if self.foreign is not None:
+            return False
         return any(busy.flow.ledger is self.ledger for busy in busy_here())
+
+    def brings_here(self) -> bool:
+        """Whether the caller has something in hand that this pool accepted."""
+        if self.works_here() or self.delivers_here():
+            return True
+        return any(stage in self.tails for stage in giving.stages)
+
+    def delivers_here(self) -> bool:
+        """Whether the caller is given something by a flow of this pool."""
+        return any(flow.ledger is self.ledger for flow in here.flows)
 
     # -- who waits for room -------------------------------------------------------------
 
@@ -100,23 +204,24 @@ class Books:
         """Call *resume* once *flow* has room; False if it has."""
         with self.lock:
             # First in, then look: a worker makes room without the lock, then looks here.
-            waiting = self._parked.setdefault(flow, [])
+            waiting = self.waiting_producers.setdefault(flow, [])
             waiting.append(resume)
             if not flow.has_room():
                 return True
             waiting.remove(resume)
             if not waiting:
-                del self._parked[flow]
+                del self.waiting_producers[flow]
             return False
 
-    def _parked_to_errands(self, flow: FlowLedger) -> None:
-        self._errands.extend(self._parked.pop(flow, ()))
+    def release_producers(self, flow: FlowLedger) -> None:
+        self._errands.extend(self.waiting_producers.pop(flow, ()))
 
     def tell_changed(self) -> None:
-        """A flow ended: call `when_changed`, once the lock is released.  Locked."""
-        if self.when_changed is not None:
-            self._errands.append(self.when_changed)
-            self.when_changed = None
+        """Something ended: tell who waits for that, once the lock is released.  Locked."""
+        self.changes += 1
+        self.changed.notify_all()
+        self._errands += self.when_changed
+        self.when_changed.clear()
 
     # -- metrics ------------------------------------------------------------------------
 
@@ -150,47 +255,6 @@ class Books:
 
     # -- chores -------------------------------------------------------------------------
 
-    def judge(self, task: Task, permit: int | None) -> None:
-        """A parked task failed: find out what becomes of it."""
-        raise NotImplementedError
-
-    def see_to(self, flow: FlowLedger) -> None:
-        """Something came out of *flow*: deliver it."""
-        raise NotImplementedError
-
-    def cut_off(self, tasks: Sequence[Task]) -> None:
-        """The work of these is not wanted any more."""
-        raise NotImplementedError
-
-    def _collect(self) -> None:
-        """What the ledger cannot do itself."""
-        ledger = self.ledger
-        failing, ledger.failing = ledger.failing, []
-        resolved, ledger.resolved = ledger.resolved, []
-        losers, ledger.losers = ledger.losers, []
-        if losers:
-            self._errands.append(partial(self.cut_off, losers))
-        self._errands.extend(partial(self.see_to, flow) for flow in dict.fromkeys(resolved))
-        self._errands.extend(dict.fromkeys(ledger.later))
-        ledger.later.clear()
-        self._errands.extend(partial(self.judge, task, permit) for task, permit in failing)
-
     def errand(self, call: Callable[[], object]) -> None:
         """Call *call* once the lock is released.  The lock is held."""
         self._errands.append(call)
-
-    def chores(self) -> Chores | None:
-        """What the change just made asks for, to be given to `carry_out`.  Locked."""
-        ledger = self.ledger
-        started = ledger.fill() if ledger.free > 0 and ledger.ring else ()
-        if self._parked:
-            for flow in [flow for flow in self._parked if flow.has_drained()]:
-                self._parked_to_errands(flow)
-        if ledger.noting or ledger.notes:
-            self._note_down()
-        if ledger.failing or ledger.later or ledger.resolved or ledger.losers:
-            self._collect()
-        if not started and not self._errands:
-            return None
-        errands, self._errands = self._errands, []
-        return started, errands

@@ -54,12 +54,16 @@ class Chronicle:
         """A worker is gone, and another takes its place."""
         self._log.info("worker replaced", reason=reason)
 
+    def terminated(self, reason: str, cancelled: int) -> None:
+        """The pool was ended with work in it."""
+        self._log.warning("work was cancelled", reason=reason, cancelled=cancelled)
+
     def closed(self, totals: Any) -> None:
         """The pool has ended."""
         self._log.info("pool closed", **totals)
 
     def _of(self, task: Task) -> Any:
-        number = getattr(task, "number", None)
+        number = task.extra.number
         if number is None:
-            task.number = number = next(self._numbers)
+            task.own().number = number = next(self._numbers)
         return self._log.bind(flow=task.flow.binding.name, task=number, attempt=task.attempts)

@@ -1,36 +1,57 @@
 """`Engine`: opens flows, and lets producers wait without standing in their own way."""
 
 import threading
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
-from rxpool._core.stage import can_wait
+from rxpool._core.inlet import Node, stages
+from rxpool._core.reach import Way, way_at_end
+from rxpool._core.waits import can_wait, pass_gate
+from rxpool._forks import afresh, heed
+from rxpool._forks import gate as new_gate
 from rxpool.backends import Backend
-from rxpool.errors import WouldBlock
+from rxpool.errors import PoolClosed, WouldBlock
+from rxpool.pool._awaitables import Awaitables
 from rxpool.pool._binding import busy_here, here
+from rxpool.pool._chunk_runner import ChunkRunner
+from rxpool.pool._dispatcher import Dispatcher
+from rxpool.pool._failures import FailureHandler
+from rxpool.pool._graph import Graph
 from rxpool.pool._ledger import FlowLedger, Task
-from rxpool.pool._running import Running
+from rxpool.pool._runner import Runner
+from rxpool.pool._thread_runner import ThreadRunner
+from rxpool.pool._timeouts import Timeouts
 
 __all__ = ("Engine",)
 
 _DEEPEST: Final = 100  #: tasks that one thread may run inside one another
 
 
-class Engine(Running):
+class Engine(Dispatcher):
     """All that the pool's flows, calls and iterators need of a ledger and a backend.
 
-    It comes in layers, each in its own file: `Books` under the lock, `Settling` of tasks
-    that ended, `Following` those that go on, `Running` them on workers; and here what a
-    task does that uses its own pool.
+    Put together of parts, each in its own file: a `Dispatcher` (which it is) with its books,
+    `Timeouts`, the `FailureHandler`, and the `Runner` that its backend calls.  Here is what
+    a task does that uses its own pool.
     """
 
     def __init__(self, name: str, slots: int, backend: Backend) -> None:
         super().__init__(name, slots, backend)
-        self.special = {}
-        self._resizing = threading.Lock()
+        self.graph = Graph()
+        self._resizing = afresh(threading.Lock())
         # What sources are subscribed with, unless the subscriber says: virtual time.  On a
         # scheduler of threads a source that has to wait would take one away from the work.
         self.default_scheduler = backend.scheduler if backend.clock.virtual else None
-        backend.bind(self, slots)
+        self.timeouts = Timeouts(self)
+        self.failures = FailureHandler(self)
+        awaitables = Awaitables(self, self.timeouts)
+        threads = ThreadRunner(self, self.timeouts, awaitables)
+        self._perform = threads.perform
+        chunks = ChunkRunner(self, self.timeouts, awaitables)
+        self.runner = Runner(self, threads, chunks, self.lend, self.lost)
+        backend.bind(self.runner, slots)
+        heed(self)
 
     def resize(self, slots: int) -> None:
         """Have another number of slots."""
@@ -43,19 +64,44 @@ class Engine(Running):
                 chores = self.chores()
         self.carry_out(chores)
 
-    def open(self, binding: Any, lend: bool = True) -> None:
+    def open(self, binding: Any, lend: bool = True, waits: bool = False) -> None:
         """Take a flow in; refused when the pool is closing.
 
         A flow that a task of this pool opens belongs to that task.  The task may wait for
         it in ways that cannot be seen, so unless the flow helps itself (*lend* is False)
-        the task gives its slot up.
+        the task gives its slot up.  So does a subscriber that is being given a result.
+        With *waits* the caller's thread is known to wait.
+
+        Raises:
+            PoolClosed: If the pool is closing.
+            WouldBlock: If *waits*, and that would not come to an end.
         """
-        nested = self.works_here()
+        # One that what was accepted opens while the pool closes is not cut short either.
+        nested = self.works_here() or (self.closing and self.brings_here())
         self.meter.look()
+        if waits:
+            self.step_aside()
         with self.lock:
             self.check_open()
-            self.flows[binding] = nested
+            self.enter(binding, nested)
         if nested and lend:
+            self._lend_all()
+
+    def look_below(self, flow: Node) -> Way | None:
+        """*flow* is about to end: where its items went.
+
+        A closing pool is to wait for stages there.  Most are known since they were subscribed;
+        one of a second subscriber of `share` is not.
+        """
+        way = way_at_end(flow)
+        if len(stages) > len(self.tails):
+            for tail in Graph().tails([flow]):
+                self.wait_for(tail)
+        return way
+
+    def give_way(self) -> None:
+        """The caller is going to wait: the tasks that it works for need no slot meanwhile."""
+        if self.works_here():
             self._lend_all()
 
     def _lend_all(self) -> None:
@@ -63,6 +109,9 @@ class Engine(Running):
         for task in busy_here():
             if task.flow.ledger is self.ledger:
                 self.lend(task)
+        if any(busy.running is None or busy.settled for busy in here.stack):
+            with suppress(WouldBlock):  # it does not say that it waits
+                self.step_aside()
 
     def lend(self, task: Task) -> None:
         """*task* needs no slot any more."""
@@ -80,11 +129,29 @@ class Engine(Running):
     def lost(self, reason: str) -> None:
         """No task will run any more: settle everything as cancelled."""
         with self.lock:
-            self.closing = self.terminated = True
+            self.lifecycle.enter("terminated")
             flows = list(self.flows)
+            guests = list(self.guests)
+        error = PoolClosed(reason)
+        self.cancel(flows, error)
+        for guest in guests:
+            guest.abort(error)
+
+    def cancel(self, flows: Sequence[Any], error: Exception) -> None:
+        """Settle everything in *flows* as cancelled; streams end with *error*."""
+        reason = str(error)
+        fed = self.graph.fed(flows)
+        with self.lock:  # all at once: what one lets go of is not taken by another
+            before = self.sums().sums["cancelled"]
+            for flow in flows:
+                flow.condemn(error, flow in fed)
         for flow in flows:
             self.backend.look_at(flow.ledger.tasks.copy())  # outcomes say what ran
             flow.terminate(reason)
+        with self.lock:
+            cancelled = self.sums().sums["cancelled"] - before
+        if cancelled:
+            self.meter.chronicle.terminated(reason, cancelled)
 
     def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
         """Wait until *flow* has room, or has taken *task* without (True).
@@ -106,26 +173,38 @@ class Engine(Running):
         if delivering and self._hold_back(flow, task):
             return True
         if self.works_here():
-            helped = self._help(flow, task, stack, what)
+            try:
+                helped = self._help(flow, task, stack, what)
+            except WouldBlock:
+                if not (flow.pulled and flow.inside() <= flow.max_pending + flow.limit()):
+                    raise
+                # There was room when the source looked.
+                self._force(flow, task)
+                return True
             if helped is not None:
                 return helped
+            self.make_way(flow)
         if not can_wait(self.clock):
             if flow.pulled and flow.inside() <= flow.max_pending + flow.limit():
                 # There was room when the source looked; then a task ended meanwhile.
                 self._force(flow, task)
                 return True
+            advice = (
+                "write 'await pool.submit_async(...)', which waits for room, or "
+                if what == "submit"
+                else "read the source with pool.pull, choose overflow='drop_oldest' or "
+                "'drop_newest', or "
+            )
             raise WouldBlock(
                 f"{what}: {flow.max_pending} items wait already (max_pending), and this thread "
-                "cannot wait (virtual time, or a running event loop); read the source with "
-                "pool.pull, choose overflow='drop_oldest' or 'drop_newest', "
-                "or raise max_pending"
+                f"cannot wait (virtual time, or a running event loop); {advice}raise "
+                "max_pending"
             )
-        gate = threading.Lock()
-        gate.acquire()
+        gate = new_gate()
         if self.on_room(flow, gate.release):
             if here.stack:
                 self.backend.waits()
-            gate.acquire()
+            pass_gate(gate)
         return False
 
     def _hold_back(self, flow: FlowLedger, task: Task) -> bool:
@@ -191,7 +270,7 @@ class Engine(Running):
     def _run_extra(self, task: Task) -> None:
         """Run a task that holds no slot, as this thread waits for it or its like."""
         if self.backend.runs_here:
-            self.perform(task)
+            self._perform(task)
         else:
             self.backend.help(task)
 
@@ -211,6 +290,16 @@ class Engine(Running):
         self.carry_out(chores)
         if mine:
             self._run_extra(task)
+        if not mine or task.flow.parked:
+            self.make_way(task.flow)
+
+    def make_way(self, flow: FlowLedger) -> None:
+        """The caller is going to wait for *flow*, and has nothing of it to run meanwhile.
+
+        What comes back from a wait for another attempt, or for a limit, finds a slot then.
+        """
+        if flow.policies is not None:
+            self.give_way()
 
     def run_one(self, flow: FlowLedger) -> bool:
         """Run a waiting task of *flow* here, if this thread works for the pool."""
@@ -222,5 +311,7 @@ class Engine(Running):
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:
-            self.perform(chosen)
+            self._perform(chosen)
+        else:
+            self.make_way(flow)
         return chosen is not None

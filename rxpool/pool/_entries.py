@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from rxpool._core.causes import as_failure
+from rxpool._forks import bury
 from rxpool.errors import DeadlineExceeded, ItemDropped, TaskCancelled
 from rxpool.pool._flow_ledger import FlowLedger
 from rxpool.pool._notes import ATTEMPT, SETTLED, Note
-from rxpool.pool._task import Part, Task, Withdrawn
+from rxpool.pool._task import NOT_YET, Task, Withdrawn, start_of
 
 __all__ = ("Entries", "halves")
 
@@ -28,6 +30,11 @@ def halves(task: Task) -> list[Task]:
     return parts
 
 
+def _since_start(task: Task, now: float) -> float:
+    """How long it has run."""
+    return max(0.0, now - start_of(task, now))
+
+
 class Entries:
     """Slots, and what becomes of the tasks in them and of those that wait."""
 
@@ -36,6 +43,7 @@ class Entries:
         "free",
         "later",
         "losers",
+        "max_bytes",
         "notes",
         "noting",
         "resolved",
@@ -45,6 +53,8 @@ class Entries:
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
+        #: of the items of one flow and of their results, where they are pickled
+        self.max_bytes: int | None = None
         self.free: int = slots  #: below 0 while more runs than a reduced number of slots
         self.ring: deque[FlowLedger] = deque()  # flows that may have something to start
         #: parked tasks that failed, with their permits: what becomes of them is to be found out
@@ -74,21 +84,23 @@ class Entries:
             task.flow.lent.add(task)
             self.enlist(task.flow)
 
-    def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:
+    def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:  # noqa: C901 - the life of a task ends here, in whichever way
         """Note how a running task ended; False if it was settled before (cancelled)."""
         flow = task.flow
         try:
             flow.tasks.remove(task)
         except KeyError:
             return False
+        if error is not None:
+            error = as_failure(error)
         if self.noting and not isinstance(error, Withdrawn):
             self._note_attempt(task, "success" if error is None else "failure", error, now)
-        if flow.hedge is not None and self._was_one_of_two(flow, task, error, now):
+        if flow.times.hedge is not None and self._was_one_of_two(flow, task, error, now):
             return True
         if error is not None and flow.policies is not None and not isinstance(error, Withdrawn):
             if task.running is False:
                 task.attempts += 1
-            task.took = max(0.0, now - getattr(task, "started", now))
+            task.took = _since_start(task, now)
             self._stop(flow, task)
             self._suspend(flow, task, error)
             return True
@@ -99,9 +111,12 @@ class Entries:
             task.attempts += 1  # it ran behind another in the same lot
         if flow.gate is not None and error is None:
             flow.gate.succeeded(task, now)
-        self._leave(flow, task)
+        self._stop(flow, task)
+        if flow.sorted is not None:
+            self._release_key(flow, task)
         task.settled = True
-        task.took = max(0.0, now - getattr(task, "started", now))
+        started = task.started  # as `_since_start`, without two calls for each item
+        task.took = 0.0 if started is NOT_YET else max(0.0, now - started)
         if error is None:
             task.value = value
             flow.counted += 1
@@ -114,10 +129,7 @@ class Entries:
                 flow.failed += 1
         if self.noting:
             self._note_end(task)
-        if flow.order is None:
-            flow.done.append(task)
-        else:
-            flow.reordered += 1
+        flow.results.put(task)
         if flow.waiting and not flow.listed:
             self.enlist(flow)
         return True
@@ -126,10 +138,10 @@ class Entries:
         self, flow: FlowLedger, task: Task, error: BaseException | None, now: float
     ) -> bool:
         """A run of a hedged item ended; whether the other is left to give the outcome."""
-        rival = getattr(task, "rival", None)
+        rival = task.extra.rival
         if rival is None:
             return False
-        task.rival = rival.rival = None
+        task.extra.rival = rival.extra.rival = None
         if error is None:
             self._beat(flow, rival, task)
             return False
@@ -137,8 +149,8 @@ class Entries:
         task.error = error
         self._stop(flow, task)
         if flow.gate is not None:
-            permit, task.permit = getattr(task, "permit", None), None
-            took = max(0.0, now - getattr(task, "started", now))
+            permit, task.permit = task.permit, None
+            took = _since_start(task, now)
             self.later.append(partial(flow.gate.failed, permit, error, took))
         self._stand_in(flow, task, rival)
         return True
@@ -162,9 +174,7 @@ class Entries:
 
     def _stand_in(self, flow: FlowLedger, gone: Task, task: Task) -> None:
         """*task* takes the place of the other run of its item."""
-        if flow.order is not None and gone in flow.order:
-            flow.order[flow.order.index(gone)] = task
-            task.placed = True
+        flow.results.replace(gone, (task,))
         self.enlist(flow)
 
     def add_part(self, task: Task, value: Any) -> bool:
@@ -172,16 +182,10 @@ class Entries:
         if task.settled:
             return False
         flow = task.flow
-        if flow.hedge is not None and (rival := getattr(task, "rival", None)) is not None:
-            task.rival = rival.rival = None
+        if flow.times.hedge is not None and (rival := task.extra.rival) is not None:
+            task.extra.rival = rival.extra.rival = None
             self._beat(flow, rival, task)
-        if flow.order is None:
-            flow.done.append(Part(value))
-        else:
-            if task.parts is None:
-                task.parts = deque()
-            task.parts.append(value)
-            flow.reordered += 1
+        flow.results.put_part(task, value)
         return True
 
     def close_cell(self, flow: FlowLedger, cell: list[int]) -> None:
@@ -213,7 +217,7 @@ class Entries:
             flow.waiting.remove(task)
         self._let_go(flow, task)
         if flow.policies is not None:
-            task.unclaimed = True
+            task.own().unclaimed = True
             self._suspend(flow, task, error)
         else:
             self._fail(flow, task, error)
@@ -253,8 +257,8 @@ class Entries:
         for task in tasks:
             if self.noting:
                 self._note_attempt(task, "cancelled", None, now)
-            if (rival := getattr(task, "rival", None)) is not None:  # one outcome for both
-                rival.rival = None
+            if (rival := task.extra.rival) is not None:  # one outcome for both
+                rival.extra.rival = None
                 task.settled = True
                 self._stop(flow, task)
                 self.release(task)
@@ -262,17 +266,14 @@ class Entries:
                 self._stand_in(flow, task, rival)
                 continue
             self._leave(flow, task)
-            task.took = max(0.0, now - getattr(task, "started", now))
+            task.took = _since_start(task, now)
             self.release(task)
             self._cancel(flow, task, reason, keep)
         return tasks
 
     def discard_done(self, flow: FlowLedger) -> None:
         """Forget what was not fetched."""
-        flow.done.clear()
-        if flow.order is not None:
-            flow.order.clear()
-        flow.reordered = flow.held = 0
+        flow.results.discard()
 
     def _can_be_halved(self, task: Task, error: BaseException) -> bool:
         """Whether it takes a smaller batch to know what is wrong, and there is time for it."""
@@ -293,27 +294,17 @@ class Entries:
             flow.sorted.split(task, parts)
         else:
             flow.waiting.extendleft(reversed(parts))
-        if flow.order is not None:
-            place = flow.order.index(task)
-            del flow.order[place]
-            for part in reversed(parts):
-                flow.order.insert(place, part)
-                part.placed = True
+        flow.results.replace(task, parts)
         self.enlist(flow)
 
     def _start(self, flow: FlowLedger, task: Task) -> Task:
         flow.running += 1
-        self._place(flow, task)
+        if flow.results.ordered:
+            flow.results.place(task)
         task.running = True
         task.attempts += 1
         flow.tasks.add(task)
         return task
-
-    def _place(self, flow: FlowLedger, task: Task) -> None:
-        """In input order: results come out in the order in which tasks start."""
-        if flow.order is not None and not task.placed:
-            flow.order.append(task)
-            task.placed = True
 
     def _leave(self, flow: FlowLedger, task: Task) -> None:
         """A task that was removed from `tasks` does not run any more."""
@@ -321,7 +312,7 @@ class Entries:
         self._release_key(flow, task)
 
     def _release_key(self, flow: FlowLedger, task: Task) -> None:
-        if flow.sorted is not None and not hasattr(task, "unclaimed"):
+        if flow.sorted is not None and not task.extra.unclaimed:
             flow.sorted.release(task)
 
     def _suspend(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
@@ -329,10 +320,9 @@ class Entries:
         task.settled = True
         task.error = error
         flow.parked[task] = None
-        permit, task.permit = getattr(task, "permit", None), None
+        permit, task.permit = task.permit, None
         self.failing.append((task, permit))
-        if flow.order is not None:
-            self._place(flow, task)
+        flow.results.place(task)
         self.enlist(flow)
 
     def _unpark(self, flow: FlowLedger, task: Task) -> None:
@@ -360,34 +350,26 @@ class Entries:
     def _fail(self, flow: FlowLedger, task: Task, error: BaseException) -> None:
         """The end of a task that does not run."""
         task.settled = True
-        task.error = error
-        if not hasattr(task, "took"):
+        task.error = as_failure(error)
+        if task.took is NOT_YET:
             task.took = 0.0
         flow.failed += 1
         if self.noting:
             self._note_end(task)
-        if flow.order is None:
-            flow.done.append(task)
-            return
-        flow.reordered += 1
-        self._place(flow, task)
+        flow.results.put_unplaced(task)
 
     def _cancel(self, flow: FlowLedger, task: Task, reason: str, keep: bool) -> None:
         task.settled = task.cancelled = True
         task.error = TaskCancelled(reason)
         self._let_go(flow, task)
-        if not hasattr(task, "took"):
+        if task.took is NOT_YET:
             task.took = 0.0
         flow.cancelled += 1
         if self.noting:
             self._note_end(task)
         if not keep:
             return
-        if flow.order is None:
-            flow.done.append(task)
-            return
-        flow.reordered += 1
-        self._place(flow, task)
+        flow.results.put_unplaced(task)
 
     def _drop(self, flow: FlowLedger, task: Task) -> None:
         task.settled = True
@@ -403,11 +385,18 @@ class Entries:
         flow.dropped += 1
         if self.noting:
             self._note_end(task, "dropped")
-        if flow.order is not None and task.placed:  # a part of a batch
-            flow.order.remove(task)
+        flow.results.remove(task)  # a part of a batch has a place
         if flow.keeps_drops:
             # Out of turn in input order too: it waited for nobody before it.
             flow.done.append(task)
+
+    def forsake(self) -> None:
+        """In a forked child: nothing is going to start or to be told."""
+        bury(self.ring, self.failing, self.later, self.losers, self.resolved, self.notes)
+        for inside in (self.ring, self.failing, self.later, self.losers, self.resolved):
+            inside.clear()
+        self.noting = False
+        self.notes = []
 
     # -- what is noted for whoever listens -------------------------------------------------
 

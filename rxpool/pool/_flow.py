@@ -7,11 +7,13 @@ from typing import Any
 from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
 
-from rxpool._core.inlet import Inlet, Node
+from rxpool._core.causes import as_failure, ends_program
+from rxpool._core.inlet import Inlet, Node, flows, tell_watchers
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import DROPPED, FULL, STARTED, WAITING, FlowLedger, Task
 from rxpool.pool._options import FlowOptions
 from rxpool.pool._outflow import Outflow
+from rxpool.pool._tally import Tally
 
 __all__ = ("Flow",)
 
@@ -31,6 +33,7 @@ class Flow(Outflow):
     )
 
     fn: Any
+    swift: Callable[[Task], bool] | None
 
     def __init__(
         self,
@@ -42,9 +45,12 @@ class Flow(Outflow):
         name: str,
         inlet: Inlet | None,
     ) -> None:
-        engine.guard(ledger, options.policies, options.fn)
+        engine.failures.guard(ledger, options.policies, options.fn)
         super().__init__(engine, ledger, observer, options.on_failure, outcomes, name, inlet)
         self.fn = options.fn
+        if options.max_failures is not None:
+            self._tally = Tally(name, options.max_failures)
+            self.swift = None  # every result is counted
         self._meter = engine.meter
         self.sources: list[Node] = []
         self.upstream = SingleAssignmentDisposable()
@@ -52,6 +58,7 @@ class Flow(Outflow):
         self._accept = engine.ledger.accept
         self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
         ledger.binding = self
+        flows[self] = None
 
     def function(self, task: Task) -> Callable[..., Any]:
         """See `Binding`."""
@@ -67,17 +74,21 @@ class Flow(Outflow):
 
     # -- the source ---------------------------------------------------------------------
 
-    def on_next(self, item: Any) -> None:
+    def on_next(self, item: Any) -> None:  # noqa: C901 - the hot path of acceptance, in one piece
         """Take an item, or hold its producer back."""
         ledger = self.ledger
         task = Task(ledger, item, self._now())
+        if ledger.unweighed:
+            ledger.guess(item)
         context = copy_context()
         if len(context):
             task.context = context
         if self._rank is not None:
             try:
                 self._rank(ledger, task)
-            except Exception as error:
+            except BaseException as error:
+                if ends_program(error):
+                    raise
                 self._refuse(task, error)
                 return
         if ledger.gate is not None:
@@ -87,10 +98,10 @@ class Flow(Outflow):
             try:
                 self._acquire()
                 if self._over or ledger.ended:
-                    return
+                    break
                 verdict = self._accept(ledger, task)
                 if verdict == WAITING and not (
-                    ledger.deadline is not None
+                    ledger.times.deadline is not None
                     or (ledger.gate is not None and self._engine.ledger.free > 0)
                     or (ledger.keeps_drops and ledger.done)
                     or (self._meter.heard and self._has_to_tell(task.accepted))
@@ -107,13 +118,15 @@ class Flow(Outflow):
                 self._lock_release()
             if verdict == STARTED:
                 self._engine.start((task,))
-            self._engine.carry_out(chores)
-            if ledger.deadline is not None and not ledger.armed:
-                self._engine.watch(ledger)
-            self._engine.deliver(self, entry)
+            if chores is not None:
+                self._engine.carry_out(chores)
+            if ledger.times.deadline is not None and not ledger.times.armed:
+                self._engine.timeouts.watch(ledger)
+            if entry is not None:
+                self._engine.deliver(self, entry)
             if verdict != FULL:
                 if self._failure is not None:
-                    self.upstream.dispose()
+                    self._let_go_of_source()
                 return
             try:
                 if self._engine.wait_for_room(ledger, task, self.name):
@@ -121,8 +134,15 @@ class Flow(Outflow):
                 task.accepted = self._now()
             except Exception as error:  # WouldBlock
                 self.on_error(error)
-                self.upstream.dispose()
+                self._let_go_of_source()
                 return
+        if self._foreign is not None:
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        """This is a forked child, and the source goes on there."""
+        if self.say_why():
+            self.upstream.dispose()
 
     def _has_to_tell(self, now: float) -> bool:
         """Whether a subscriber of metrics should not have to wait for the next occasion."""
@@ -130,13 +150,16 @@ class Flow(Outflow):
 
     def on_error(self, error: Exception) -> None:
         """The source failed: what was accepted comes out first."""
-        self._end(error)
+        self._end(as_failure(error))
 
     def on_completed(self) -> None:
         """The source completed."""
         self._end(None)
 
     def _end(self, error: Exception | None) -> None:
+        if self._foreign is not None:
+            self._refuse_all()
+            return
         with self._engine.lock:
             if self._over or self.ledger.ended:
                 return
@@ -170,36 +193,70 @@ class Flow(Outflow):
         """See `Inlet`."""
         return self._engine.on_room(self.ledger, resume)
 
-    @property
-    def ended(self) -> bool:
-        """See `Node`."""
-        return self._over
-
     # -- the end ------------------------------------------------------------------------
+
+    def _let_go_of_source(self) -> None:
+        """Take nothing more from it; what its subscription raises keeps nobody from the end."""
+        try:
+            self.upstream.dispose()
+        except Exception as error:
+            self._engine.fault(f"leaving the source of {self.name}", error)
 
     def cut(self) -> None:
         """Take nothing more from the source; finish what was accepted."""
-        self.upstream.dispose()
+        self._let_go_of_source()
         self._end(None)
 
     def dispose(self) -> None:
         """The subscriber left: cancel everything."""
-        self._leave()
+        if not self._cancel():
+            return
+        self._engine.forget(self)
+        tell_watchers(self)
 
-    def _leave(self) -> None:
+    def _cancel(self) -> bool:
         engine = self._engine
         with engine.lock:
             if self._over:
-                return
+                return False
             self._over = True
             self.ledger.ended = True
             reason = f"{self.name}: the subscription was disposed"
             tasks = engine.ledger.cancel_running(self.ledger, reason, False, self._now())
             engine.ledger.cancel_waiting(self.ledger, reason, False)
             engine.ledger.discard_done(self.ledger)
-        engine.forget(self)
-        self.upstream.dispose()
+        self._let_go_of_source()
         engine.cut_off(tasks)
+        return True
+
+    def stands_still(self, loop: Any) -> bool:
+        """See `Node`: the pool goes on, or it is not waited for."""
+        return False
+
+    def abort(self, error: Exception) -> None:
+        """See `Node`."""
+        with self._engine.lock:
+            self.condemn(error, True)
+        self.terminate(str(error))
+
+    def _too_many(self, error: Exception) -> None:
+        """Too many have failed: what is done comes out, all else is cancelled, then *error*."""
+        with self._engine.lock:
+            if self._over:
+                return
+            self._failure = error
+        self.terminate(str(error))
+
+    def condemn(self, error: Exception, fed: bool) -> None:
+        """See `Binding`."""
+        ledger = self.ledger
+        if self._over:
+            return
+        if self._failure is None:
+            cut = not ledger.ended and (fed or not self._outcomes)
+            if cut or (ledger.in_flight and not self._outcomes):
+                self._failure = error
+        ledger.ended = True
 
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled, and deliver that."""
@@ -213,12 +270,15 @@ class Flow(Outflow):
             self._paused = False
             entry, chores = self.claim(), engine.chores()
         engine.carry_out(chores)
-        self.upstream.dispose()
+        self._let_go_of_source()
         engine.cut_off(tasks)
         engine.deliver(self, entry)
 
-    def _refuse(self, task: Task, error: Exception) -> None:
+    def _refuse(self, task: Task, error: BaseException) -> None:
         """An item failed before it could wait."""
+        if self._foreign is not None:
+            self._refuse_all()
+            return
         with self._engine.lock:
             if self._over or self.ledger.ended:
                 return

@@ -1,10 +1,15 @@
 """`FlowLedger`: the books of one flow."""
 
+import sys
 from collections import deque
 from typing import Any, Final, Protocol
 
+from rxpool._forks import bury
+from rxpool.pool._bytes import ByteBound, size_of
 from rxpool.pool._queues import SortedQueue
-from rxpool.pool._task import Part, Task
+from rxpool.pool._results import CompletionOrder, InputOrder, ResultOrder
+from rxpool.pool._task import Task
+from rxpool.pool._time_limits import TimeLimits
 
 __all__ = ("FlowLedger", "Slots")
 
@@ -16,13 +21,14 @@ class Slots(Protocol):
 
     slots: int
     free: int
+    max_bytes: int | None
 
     def enlist(self, flow: "FlowLedger") -> None:
         """Remember that *flow* may have something to start."""
 
 
-def _has_rival(task: Task) -> bool:
-    return getattr(task, "hedged", False)
+def _slack(max_pending: int) -> int:
+    return max_pending // 8 if max_pending >= _LARGE else 1
 
 
 class FlowLedger:
@@ -30,37 +36,34 @@ class FlowLedger:
 
     Inside are at most `concurrency` running tasks and, in completion order, `max_pending`
     others, be they waiting to start or done and not yet fetched.  In input order
-    `max_pending` may wait, and `max_reorder` be started and not yet fetched.
+    `max_pending` may wait, and `max_reorder` be started and not yet fetched.  What is parked
+    (it waits for its next attempt, a limit or a breaker) counts as waiting in every order.
 
     A worker far away may be given several tasks at once, its lot: the first one runs, the
     others are allotted, and count as waiting until their turn comes.
 
     In completion order a worker may go from one task to the next without the engine's lock
-    (`Engine._swift`): `waiting`, `done` and `tasks` are changed by single atomic operations,
-    and whoever removes a task from `tasks` settles it.
+    (`ThreadRunner._swift`): `waiting`, `done` and `tasks` are changed by single atomic
+    operations, and whoever removes a task from `tasks` settles it.
     """
 
     __slots__ = (
         "accepted",
-        "alarm",
         "allotted",
-        "armed",
         "binding",
         "bisects",
+        "bytes",
         "cancelled",
         "cells",
         "concurrency",
         "counted",
         "cut_off",
-        "deadline",
         "divisible",
         "done",
         "dropped",
         "ended",
         "failed",
         "gate",
-        "hedge",
-        "held",
         "holding",
         "keeps_drops",
         "ledger",
@@ -71,16 +74,17 @@ class FlowLedger:
         "max_reorder",
         "most",
         "note",
-        "order",
         "overflow",
         "parked",
         "policies",
         "pulled",
-        "reordered",
+        "results",
         "running",
         "sorted",
         "tasks",
-        "timeout",
+        "times",
+        "unfetched",
+        "unweighed",
         "waiting",
     )
 
@@ -103,10 +107,6 @@ class FlowLedger:
     ) -> None:
         self.ledger = ledger
         self.keeps_drops = keeps_drops  # whether the outcomes of dropped items are fetched
-        self.timeout = timeout  # seconds that an attempt may run
-        self.deadline = deadline  # seconds from acceptance
-        self.armed = False  # an alarm is set for one of these
-        self.alarm: Any = None
         self.bisects = bisects  # items are batches; those that fail are halved
         # Tasks that may wait or run, and all but one of them wait (but one may always wait);
         # beyond, the overflow policy decides.
@@ -119,8 +119,11 @@ class FlowLedger:
         self.pulled = False  # a source looks for room before it brings something
         # A producer that waits is woken when there is room for a few items: waking it for
         # each would cost more than short tasks do.
-        slack = max_pending // 8 if max_pending >= _LARGE else 1
-        self.low_water = max_pending - slack
+        self.low_water = max_pending - _slack(max_pending)
+        most_bytes = ledger.max_bytes if max_pending and overflow == "block" else None
+        self.bytes = None if most_bytes is None else ByteBound(most_bytes, max_pending)
+        #: as long as nothing is known of the sizes of items: how many are read ahead; or 0
+        self.unweighed = 0 if self.bytes is None else ledger.slots + 2
         self.sorted = SortedQueue(keyed) if keyed or prioritised else None
         self.waiting: deque[Task] | SortedQueue = (
             deque() if self.sorted is None else self.sorted
@@ -128,22 +131,19 @@ class FlowLedger:
         #: whether tasks may be handed to a worker before their turn: not where a later item
         #: may overtake them or make them go
         self.divisible = self.sorted is None and overflow in ("block", "error") and not most
-        #: in input order: all tasks that were started and not fetched, in that order
-        self.order: deque[Task] | None = deque() if ordered else None
-        #: in completion order: what can be fetched; in input order: what is out of turn
-        self.done: deque[Any] = deque()
+        self.results: ResultOrder = InputOrder() if ordered else CompletionOrder()
+        self.done = self.results.done  # for those who go on without the lock
         self.tasks: set[Task] = set()  # running or allotted
         self.lent: set[Task] = set()  # running, but without the slot they had
         self.running = 0
         self.allotted = 0
-        self.reordered = 0  # in input order: done and not fetched
-        self.held = 0  # fetched, but to be counted as if not
+        self.unfetched = False  # nobody may come to fetch results: nothing waits for that
         self.cut_off: tuple[str, bool] | None = None  # cancelled: why, and outcomes kept?
-        self.hedge: float | None = None  # seconds until a second run of the same item
         self.gate: Any = None  # asked before each attempt
         self.policies: Any = None  # asked what becomes of tasks that failed
         #: tasks that wait for something else than a slot, and what sets off that wait's end
         self.parked: dict[Task, Any] = {}
+        self.times = TimeLimits(timeout, deadline, self.tasks, self.waiting, self.parked)
         self.holding: Task | None = None  # waits, and all others behind it, for the gate
         self.listed = False
         self.ended = False
@@ -153,9 +153,13 @@ class FlowLedger:
         self.cells: list[list[int]] = []
 
     @property
-    def watched(self) -> bool:
-        """Whether something is to be done about tasks that run for long."""
-        return self.timeout is not None or self.hedge is not None
+    def plain(self) -> bool:
+        """Whether tasks that ended well need nothing that the engine's lock guards."""
+        if self.results.ordered or self.sorted is not None or self.times.hedge is not None:
+            return False
+        quick = self.gate is None or self.gate.quick
+        looks = self.policies is not None and self.policies.looks
+        return self.times.deadline is None and quick and not looks
 
     @property
     def succeeded(self) -> int:
@@ -170,7 +174,7 @@ class FlowLedger:
     @property
     def undelivered(self) -> int:
         """Done and not fetched."""
-        return len(self.done) + self.reordered + self.held
+        return self.results.undelivered
 
     @property
     def finished(self) -> bool:
@@ -188,24 +192,61 @@ class FlowLedger:
 
     def may_run(self) -> bool:
         """Whether the flow's own bounds let one more task start."""
-        if self.holding is not None:
-            return False
-        if self.order is None:
-            return self.running < self.limit()
-        if self.running >= self.limit():
-            return False
-        return self.window() > 0 or bool(self.waiting and self.waiting[0].placed)  # type: ignore[index]
+        return self._may_run(self.limit())
 
-    def window(self) -> int:
-        """In input order: how many more tasks may be started."""
-        assert self.order is not None
-        return (self.max_reorder or 8 * self.limit()) - len(self.order)
+    def _may_run(self, limit: int) -> bool:
+        if self.holding is not None or self.running >= limit:
+            return False
+        results = self.results
+        if not results.ordered and self.bytes is None:
+            return True
+        if self.to_start(limit) > 0:
+            return True
+        return results.ordered and bool(self.waiting and self.waiting[0].placed)  # type: ignore[index]
+
+    def to_start(self, limit: int) -> int:
+        """How many more may be started, of which *limit* may run, for the bounds on results.
+
+        In input order that is `max_reorder`.  Items that are small by comparison may have been
+        accepted before one had a result, so the bytes of results count in either order.
+        """
+        if self.unfetched:
+            return sys.maxsize
+        large = self.bytes is not None and self.max_pending < self.bytes.limit
+        if isinstance(self.results, InputOrder):
+            most = self.max_reorder or 8 * limit
+            if large:  # what waits and what was started has bytes: each has its half
+                most = min(most, max(limit, self.max_pending // 2))
+            return most - len(self.results.line)
+        if not large:
+            return sys.maxsize
+        return self.max_pending + limit - self.running - self.allotted - self.undelivered
 
     def has_room(self) -> bool:
         """Whether an item would be taken."""
         if self.ended:
             return True  # it would be refused, but nobody has to wait for that
-        return self.inside() < self.max_pending or self.may_start_at_once()
+        return self.to_read() > 0 or self.may_start_at_once()
+
+    def to_read(self) -> int:
+        """How many items to read ahead."""
+        most = min(self.max_pending, self.unweighed or self.max_pending)
+        return most - self.inside()
+
+    def weigh(self, items: int, size: int, results: bool = False) -> None:
+        """So many items, or results, had *size* bytes: from now on that many may be inside."""
+        if self.bytes is not None:
+            self.unweighed = 0
+            self._bound(self.bytes.weighed(items, size, results))
+
+    def guess(self, item: Any) -> None:
+        """*item* comes before any was weighed: if its size can be told, that is a beginning."""
+        if self.bytes is not None and (size := size_of(item)):
+            self._bound(self.bytes.of_size(size))
+
+    def _bound(self, most: int) -> None:
+        self.max_pending = most
+        self.low_water = most - _slack(most)
 
     def pop_waiting(self) -> Task | None:
         """The task that is to start next, or None."""
@@ -223,22 +264,24 @@ class FlowLedger:
 
     def fetch(self) -> Any:
         """The next `Task` or `Part` to deliver, or None."""
-        if self.done:
-            try:
-                return self.done.popleft()
-            except IndexError:  # a worker was faster
-                return None
-        if self.order:
-            head = self.order[0]
-            if head.parts:
-                self.reordered -= 1
-                return Part(head.parts.popleft())
-            if head.settled and not (self.parked and head in self.parked):
-                self.order.popleft()
-                self.reordered -= 1
-                self.ledger.enlist(self)  # another may start
-                return head
-        return None
+        entry = self.results.fetch(self.parked)
+        if entry is not None:
+            self.were_fetched()
+        return entry
+
+    def fetch_all(self) -> list[Any]:
+        """All that can be delivered now; it counts as if it was not, until the next time."""
+        self.results.held = 0
+        entries = self.results.fetch_all(self.parked)
+        self.results.held = len(entries)
+        if entries:
+            self.were_fetched()
+        return entries
+
+    def were_fetched(self) -> None:
+        """There may be room for the result of another task."""
+        if self.waiting and (self.bytes is not None or self.results.ordered):
+            self.ledger.enlist(self)
 
     def crowded(self) -> bool:
         """Whether as many tasks as ever may wait or run."""
@@ -252,7 +295,7 @@ class FlowLedger:
         if self.holding is not None:
             return True
         apart = self.gate is not None and self.gate.apart
-        return apart and any(hasattr(task, "asked") for task in self.parked)
+        return apart and any(task.extra.asked is not None for task in self.parked)
 
     def has_drained(self) -> bool:
         """Whether a producer that waits for room should go on."""
@@ -261,7 +304,7 @@ class FlowLedger:
     def inside(self) -> int:
         """What counts against `max_pending`."""
         waiting = len(self.waiting) + self.allotted + len(self.parked)
-        return waiting + len(self.done) + self.held if self.order is None else waiting
+        return waiting if self.results.ordered else waiting + self.results.bounded
 
     def may_start_at_once(self, task: Task | None = None) -> bool:
         """Whether a slot is free for an item that comes now."""
@@ -272,52 +315,26 @@ class FlowLedger:
                 return False
         elif self.waiting:
             return False
-        if not self.may_run():
-            return False
-        if self.order is not None:
-            return True
-        return self.running + self.undelivered < self.max_pending + self.limit()
+        limit = self.limit()
+        return self._may_run(limit) and self.spare(limit) > 0
 
-    def overdue(self, now: float) -> list[tuple[Task, str]]:
-        """The tasks that should have ended by now, and which limit says so."""
-        late: list[tuple[Task, str]] = []
-        deadline, timeout = self.deadline, self.timeout
-        for task in self._to_be_ended():
-            dues: list[tuple[float, str]] = []  # of two, the one that came first
-            if deadline is not None:
-                dues.append((task.accepted + deadline, "deadline"))
-            if timeout is not None and hasattr(task, "started"):
-                dues.append((task.started + timeout, "timeout"))
-            if self.hedge is not None and hasattr(task, "started") and not _has_rival(task):
-                dues.append((task.started + self.hedge, "hedge"))
-            if dues and min(dues)[0] <= now:
-                late.append((task, min(dues)[1]))
-        if deadline is not None:
-            idle = [*self.waiting, *self.parked]
-            late += [(t, "deadline") for t in idle if t.accepted + deadline <= now]
-        late.sort(key=lambda entry: entry[0].accepted)
-        return late
+    def spare(self, limit: int) -> int:
+        """How many more items may start at once, as far as `max_pending` is concerned.
 
-    def next_due(self, now: float) -> float | None:
-        """When `overdue` is to be asked again, the past included; None: nothing is inside."""
-        dues: list[float] = []
-        busy = self._to_be_ended()
-        if self.timeout is not None:
-            dues += [getattr(task, "started", now) + self.timeout for task in busy]
-        if self.hedge is not None:
-            alone = [task for task in busy if not _has_rival(task)]
-            dues += [getattr(task, "started", now) + self.hedge for task in alone]
-            if self.waiting or self.parked:
-                dues.append(now + self.hedge)
-        if self.deadline is not None:
-            dues += [task.accepted + self.deadline for task in busy]
-            if self.waiting or self.parked:
-                first = min(task.accepted for task in (*self.waiting, *self.parked))
-                dues.append(first + self.deadline)
-                if self.timeout is not None:  # it may start at any moment
-                    dues.append(now + self.timeout)
-        return min(dues, default=None)
+        *limit* may run.  What is parked comes back, so it is still inside.
+        """
+        inside = self.running + self.allotted + len(self.parked) + self.results.bounded
+        return self.max_pending + limit - inside
 
-    def _to_be_ended(self) -> list[Task]:
-        """The tasks that limits hold for; a copy, as workers change `tasks` meanwhile."""
-        return [task for task in self.tasks.copy() if not getattr(task, "ending", False)]
+    def forsake(self) -> None:
+        """In a forked child: what is inside is the parent's, and is not done here."""
+        for task in self.tasks.copy():
+            task.settled = True
+        self.ended = True
+        bury(*self.waiting, *self.tasks, *self.results.everything, self.parked)
+        for inside in (self.waiting, self.tasks, self.lent, self.parked):
+            inside.clear()  # where it is: a worker that forked may be on its way through it
+        self.results.discard()
+        self.times.alarm = self.holding = None
+        self.running = self.allotted = 0
+        self.cancelled += self.in_flight

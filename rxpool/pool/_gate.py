@@ -7,11 +7,16 @@ from functools import partial
 from random import random
 from typing import Any, Final
 
-from rxpool.errors import CircuitOpen, InvalidItem
+from rxpool._core.causes import as_failure, caused, ends_program
+from rxpool._forks import afresh
+from rxpool.errors import CircuitOpen, InvalidItem, RxPoolError
 from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry, Ticket
-from rxpool.policies._given import MISSING, is_seconds, uses_budget
+from rxpool.policies._arguments import MISSING, asked_pause, flaw, looks_at_results, uses_budget
+from rxpool.policies._breaker import breaker_door
+from rxpool.policies._limit import limit_door
 from rxpool.pool._binding import NO_VALUE
 from rxpool.pool._parking import GO, WAIT, Stored
+from rxpool.pool._partly import PartlyFailed
 from rxpool.pool._task import Task
 from rxpool.records import Journal
 from rxpool.timing import Clock
@@ -48,16 +53,22 @@ class Gate:
 
     __slots__ = (
         "_asked",
+        "_batches",
+        "_breaker",
         "_budget",
         "_clock",
         "_hedged",
         "_hedges",
         "_later",
+        "_limit",
         "_lock",
+        "_on_result",
         "_run",
         "_wake",
         "admits",
         "apart",
+        "judge",
+        "looks",
         "policies",
         "quick",
     )
@@ -68,30 +79,40 @@ class Gate:
         fn: Callable[..., Any],
         clock: Clock,
         wake: Callable[[Task], object],
+        judge: Callable[[Task, int | None], object],
         later: Callable[[Callable[[], object]], object],
     ) -> None:
         self.policies = policies
+        self._breaker = None if policies.breaker is None else breaker_door(policies.breaker)
+        self._limit = None if policies.limit is None else limit_door(policies.limit)
         #: whether it is asked before each attempt
         self.admits = bool(policies.breaker or policies.limit or policies.journal)
         #: whether tasks that wait for the limit may be passed by others
-        self.apart = policies.limit is not None and policies.limit.keyed
+        self.apart = self._limit is not None and self._limit.keyed
         #: whether it can be asked without the engine's lock, from one task to the next
         self.quick = policies.breaker is not None and not (policies.limit or policies.journal)
+        #: whether items are batches, so that each result of a call counts for itself
+        self._batches: bool = getattr(fn, "of_batches", False)
+        self._on_result = looks_at_results(policies.retry)
+        #: whether good results have to be looked at
+        self.looks = self._on_result or self._batches
         self._clock = clock
         self._wake = wake
+        #: finds out, with no lock held, what becomes of a task that failed, and its permit
+        self.judge = judge
         self._later = later
-        if policies.breaker is not None:
-            policies.breaker.follow(clock)
+        if self._breaker is not None:
+            self._breaker.follow(clock)
         self._budget = None if policies.retry is None else policies.retry.open_budget()
         self._asked = 0  # first attempts that the budget knows of
-        self._lock = threading.Lock()  # of the budget
+        self._lock = afresh(threading.Lock())  # of the budget
         self._run = None if policies.journal is None else policies.journal.open(fn, {})
         self._hedges = None if policies.hedge is None else policies.hedge.open_budget()
         self._hedged = 0  # items that its budget knows of
 
     def prepare(self, task: Task) -> None:
         """Ask the user's functions about a task before it is accepted; the lock is not held."""
-        limit, run = self.policies.limit, self._run
+        limit, run, extra = self._limit, self._run, task.own()
         if run is not None:
             try:
                 name = run.identify(task.item)
@@ -99,20 +120,23 @@ class Gate:
                     found = run.stored(name)
                 else:
                     found = (NO_VALUE,) if run.finished(name) else None
-                task.journalled = name, found
-            except Exception as error:
-                task.journalled = None, error
+                extra.journalled = name, found
+            except BaseException as error:
+                if ends_program(error):
+                    raise
+                extra.journalled = None, as_failure(error)
         if limit is not None:
             try:
-                task.ticket = limit.ticket(task.item, partial(self._wake, task), self._clock)
-            except Exception as error:
-                task.ticket = error
+                extra.ticket = limit.ticket(task.item, partial(self._wake, task), self._clock)
+            except BaseException as error:
+                if ends_program(error):
+                    raise
+                extra.ticket = as_failure(error)
 
     def inherit(self, task: Task, part: Task) -> None:
         """*part* stands in for *task*."""
-        if hasattr(task, "ticket"):
-            ticket = task.ticket
-            part.ticket = ticket.copy() if isinstance(ticket, Ticket) else ticket
+        ticket = task.extra.ticket
+        part.own().ticket = ticket.copy() if isinstance(ticket, Ticket) else ticket
 
     # -- under the lock ---------------------------------------------------------------------
 
@@ -121,9 +145,9 @@ class Gate:
 
         GO, WAIT, the error that it fails with, or `Stored`: it need not.
         """
-        breaker, limit = self.policies.breaker, self.policies.limit
+        breaker, limit = self._breaker, self._limit
         if self._run is not None:
-            _, found = task.journalled
+            _, found = task.extra.journalled
             if found is not None:
                 return Stored(found[0]) if isinstance(found, tuple) else found
         now = self._clock.now()
@@ -134,33 +158,38 @@ class Gate:
             if permit < 0:
                 return breaker.error(now)
         if limit is not None:
-            ticket = task.ticket
+            ticket = task.extra.ticket
             if not isinstance(ticket, Ticket):
                 self._release(permit)
                 return ticket
             ticket.wake = partial(self._wake, task)  # it may be another attempt
-            granted = limit.enter(ticket, now)
+            try:
+                granted = limit.enter(ticket, now)
+            except RxPoolError as error:  # the file of a shared limit cannot be used
+                self._release(permit)
+                self._later(limit.arm)
+                return error
             self._later(limit.arm)
             if not granted:
                 self._release(permit)
-                if not hasattr(task, "asked"):
-                    task.asked = now
+                if task.extra.asked is None:
+                    task.extra.asked = now
                 return WAIT
-            if hasattr(task, "asked"):
-                task.held = now - task.asked
+            if (asked := task.extra.asked) is not None:
+                task.extra.held = now - asked
         task.permit = permit
         return GO
 
     def _release(self, permit: int) -> None:
         if permit >= 0:
-            assert self.policies.breaker is not None
-            self.policies.breaker.release(permit)
-            self._later(self.policies.breaker.publish)
+            assert self._breaker is not None
+            self._breaker.release(permit)
+            self._later(self._breaker.publish)
 
     def leave(self, task: Task) -> None:
         """A task that waited in line does so no longer."""
-        limit = self.policies.limit
-        if limit is not None and isinstance(ticket := task.ticket, Ticket):
+        limit = self._limit
+        if limit is not None and isinstance(ticket := task.extra.ticket, Ticket):
             limit.leave(ticket)
             self._later(limit.arm)
 
@@ -171,23 +200,24 @@ class Gate:
             return
         took = now - task.started
         if permit >= 0:
-            assert self.policies.breaker is not None
-            self.policies.breaker.succeeded(permit, now, took)
-            self._later(self.policies.breaker.publish)
-        if self.policies.limit is not None:
-            self.policies.limit.done(None, took, now)
-            self._later(self.policies.limit.arm)
+            assert self._breaker is not None
+            for _ in range(self._size(task)):
+                self._breaker.succeeded(permit, now, took)
+            self._later(self._breaker.publish)
+        if self._limit is not None:
+            self._limit.done(None, took, now)
+            self._later(self._limit.arm)
 
     def cancelled(self, task: Task) -> None:
         """A task is not wanted any more, be it that it waits or runs."""
-        permit, task.permit = getattr(task, "permit", None), None
+        permit, task.permit = task.permit, None
         if permit is None:
             self.leave(task)
             return
         self._release(permit)
-        if self.policies.limit is not None:
-            self.policies.limit.give_back()
-            self._later(self.policies.limit.arm)
+        if self._limit is not None:
+            self._limit.give_back()
+            self._later(self._limit.arm)
 
     def hedges(self, now: float, first_attempts: int) -> bool:
         """Whether the budget has room for one more second run."""
@@ -202,17 +232,17 @@ class Gate:
 
     def permit(self, now: float) -> int:
         """A permit for an attempt that is about to start, or -1."""
-        assert self.policies.breaker is not None
-        return self.policies.breaker.admit(now)
+        assert self._breaker is not None
+        return self._breaker.admit(now)
 
     def unused(self, permit: int) -> None:
         """A permit was not needed."""
-        assert self.policies.breaker is not None
-        self.policies.breaker.release(permit)
+        assert self._breaker is not None
+        self._breaker.release(permit)
 
     def good(self, task: Task, now: float) -> None:
-        """An attempt ended well; the lock is not held."""
-        breaker = self.policies.breaker
+        """An attempt ended well, of one item; the lock is not held."""
+        breaker = self._breaker
         assert breaker is not None
         permit, task.permit = task.permit, None
         if permit is not None:
@@ -221,54 +251,130 @@ class Gate:
 
     # -- not under the lock -------------------------------------------------------------------
 
-    def failed(self, permit: int | None, error: BaseException, took: float) -> None:
-        """An attempt failed; calls functions of the user."""
-        breaker, limit = self.policies.breaker, self.policies.limit
+    def failed(
+        self,
+        permit: int | None,
+        error: BaseException,
+        took: float,
+        task: Task | None = None,
+    ) -> None:
+        """An attempt failed, of *task* if that may be a batch; calls functions of the user."""
+        limit = self._limit
         now = self._clock.now()
+        results = error.results if isinstance(error, PartlyFailed) else [error]
         if limit is not None:
             if permit is not None:
-                pause: Any = getattr(error, "retry_after", None)
-                if is_seconds(pause):
-                    limit.pause(pause, now)
-                limit.done(error, took, now)
+                asked = [asked_pause(self.policies.retry, result) for result in results]
+                pauses = [pause for pause in asked if pause is not None]
+                if pauses:
+                    limit.pause(max(pauses), now)
+                limit.done(_bad(error), took, now)
             limit.arm()
-        if breaker is not None and permit is not None and permit >= 0:
-            try:
-                breaker.failed(permit, now, took, error)
-            finally:
-                breaker.publish()
+        if self._breaker is not None and permit is not None and permit >= 0:
+            if results[0] is error:
+                results = [error] * (1 if task is None else self._size(task))
+            self._tell_breaker(permit, results, now, took, _bad(error) is not None)
+
+    def _tell_breaker(
+        self, permit: int, results: list[Any], now: float, took: float, mostly: bool
+    ) -> None:
+        """Each result of a call counts; that of a probe is what most of them are."""
+        breaker = self._breaker
+        assert breaker is not None
+        bad = [result for result in results if isinstance(result, BaseException)]
+        good = len(results) - len(bad)
+        try:
+            for failing in (mostly, not mostly):
+                for error in bad if failing else ():
+                    breaker.failed(permit, now, took, error)
+                for _ in range(0 if failing else good):
+                    breaker.succeeded(permit, now, took)
+        finally:
+            breaker.publish()
+
+    def _size(self, task: Task) -> int:
+        """How many items an attempt is for."""
+        return len(task.item) if self._batches and _is_list(task.item) else 1
 
     def keep(self, task: Task, value: Any) -> BaseException | None:
-        """Have the journal remember a result; the error if it cannot."""
+        """Have the journal remember a result; the error if it cannot, or it is partly one."""
+        if self._on_result and (wrong := flaw(self.policies.retry, value)) is not None:
+            return wrong
+        if self._batches and self._wants_parts and _is_list(value):
+            if any(isinstance(result, Exception) for result in value):
+                return PartlyFailed(value)
+            return None
         if self._run is None:
             return None
         if value is NO_VALUE:
             return InvalidItem("a journal keeps one result of each item, no Observable's")
         try:
-            self._run.record(task.journalled[0], value)
-        except Exception as error:
+            self._run.record(task.extra.journalled[0], value)
+        except BaseException as error:
             return error
         return None
+
+    @property
+    def _wants_parts(self) -> bool:
+        """Whether it matters which items of a batch have failed."""
+        policies = self.policies
+        return bool(policies.retry or policies.breaker or policies.limit)
 
     def wait(self, task: Task, error: BaseException, first_attempts: int) -> float | None:
         """Seconds until the next attempt, or None; calls functions of the user."""
         retry = self.policies.retry
-        if retry is None or error in (getattr(task, "ticket", None), self._unkept(task)):
+        if retry is None or error in (task.extra.ticket, self._unkept(task)):
             return None  # what is wrong with the item itself stays wrong
         now = self._clock.now()
-        attempts = _tries(retry, task.attempts, getattr(task, "refused", 0), error)
+        attempts = _tries(retry, task.attempts, task.extra.refused, error)
         wait = retry.wait_before_next(attempts, error, now - task.accepted, random())
-        if wait is None or self._budget is None or not uses_budget(error):
+        if wait is None or self._budget is None or not uses_budget(retry, error):
             return wait
+        return wait if self._spend(now, first_attempts) else None
+
+    def waits(
+        self, task: Task, results: list[Any], first_attempts: int
+    ) -> list[tuple[int, float | BaseException]]:
+        """For the results of a batch that are to be tried again: where, and the wait.
+
+        Or what a function of the user raised.  A budget is asked once for all of them.
+        """
+        retry = self.policies.retry
+        found: list[tuple[int, float | BaseException]] = []
+        if retry is None:
+            return found
+        spent: bool | None = None
+        now = self._clock.now()
+        for place, error in enumerate(results):
+            if not isinstance(error, Exception):
+                continue
+            try:
+                wait = retry.wait_before_next(
+                    max(task.attempts, 1), error, now - task.accepted, random()
+                )
+            except BaseException as raised:
+                found.append((place, as_failure(caused(raised, error))))
+                continue
+            if wait is not None and self._budget is not None and uses_budget(retry, error):
+                if spent is None:
+                    spent = self._spend(now, first_attempts)
+                wait = wait if spent else None
+            if wait is not None:
+                found.append((place, wait))
+        return found
+
+    def _spend(self, now: float, first_attempts: int) -> bool:
+        """Whether the budget has room for one more retry; it is used then."""
+        assert self._budget is not None
         with self._lock:
             if first_attempts > self._asked:
                 self._budget.deposit(now, first_attempts - self._asked)
                 self._asked = first_attempts
-            return wait if self._budget.withdraw(now) else None
+            return self._budget.withdraw(now)
 
     def _unkept(self, task: Task) -> Any:
         """Why the journal could not be asked about *task*."""
-        return None if self._run is None else task.journalled[1]
+        return None if self._run is None else task.extra.journalled[1]
 
     def replaces(self, error: BaseException) -> bool:
         """Whether there is something to stand in for a result that is *error*."""
@@ -278,6 +384,19 @@ class Gate:
         """What stands in for the result of *item*; calls a function of the user."""
         fallback = self.policies.fallback
         return fallback(item, error) if callable(fallback) else fallback
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _bad(error: BaseException) -> BaseException | None:
+    """What a call ended with, as a whole."""
+    if not isinstance(error, PartlyFailed):
+        return error
+    if not error.mostly:
+        return None
+    return next(result for result in error.results if isinstance(result, Exception))
 
 
 def _tries(retry: Retry, made: int, refused: int, error: BaseException) -> int:

@@ -1,28 +1,36 @@
 """`iterate`: any Observable as an iterator and async iterator, with back-pressure."""
 
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from threading import get_ident
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from reactivex import Observable, abc
 from reactivex.disposable import SingleAssignmentDisposable
 from reactivex.scheduler import CurrentThreadScheduler
 
 from rxpool import _checks as checks
+from rxpool import _forks
+from rxpool._core.causes import as_failure
 from rxpool._core.inlet import Node, feeding
 from rxpool._core.sleeper import Sleeper
-from rxpool._core.stage import can_wait
-from rxpool.errors import InvalidArgumentType, WouldBlock
+from rxpool._core.waits import LOOK, can_wait
+from rxpool._threads import DaemonThread
+from rxpool.errors import InvalidArgumentType, PoolClosed, WouldBlock
 from rxpool.pool._binding import busy_here, here
+from rxpool.pool._graph import closure
 from rxpool.pool._ledger import Task
 
 __all__ = ("Items", "iterate")
 
 _T = TypeVar("_T")
+
+_OFTEN: Final = 0.02  #: seconds between two looks whether an event loop may be kept waiting
 
 
 def iterate(source: Observable[_T], *, max_pending: int = 1024) -> "Items[_T]":
@@ -35,7 +43,9 @@ def iterate(source: Observable[_T], *, max_pending: int = 1024) -> "Items[_T]":
 
     - Subscribes when the iteration begins: on a thread of its own for ``for``, so that
       sources that emit while they are subscribed can wait there; on the loop for
-      ``async for``.
+      ``async for``.  A ``for`` on a running event loop keeps that waiting, as `imap` does,
+      where flows of pools are fed by `WorkerPool.pull` or by a source that emits while it is
+      subscribed; else, and if their work runs on that loop, it raises `WouldBlock`.
     - **Gives** each item in order, and at the end raises the error of the source, if it
       has one, after what came before it.
     - **Holds back** the source while *max_pending* items wait here: flows of pools and
@@ -50,8 +60,16 @@ def iterate(source: Observable[_T], *, max_pending: int = 1024) -> "Items[_T]":
         max_pending: How many items may wait for the loop; 1 or more.
     """
     if not isinstance(source, Observable):
-        raise InvalidArgumentType(f"source must be an Observable, got {source!r}")
+        raise InvalidArgumentType(f"source must be an Observable, got {checks.shown(source)}")
     return Items(_Inbox(source, checks.count("max_pending", max_pending, least=1)))
+
+
+def _goes_on(node: Any) -> bool:
+    """Whether a node needs nobody who is not known to come to its end."""
+    if node.sources or node.ended or getattr(node, "ending", False):
+        return True
+    ledger = getattr(node, "ledger", None)
+    return hasattr(node, "has_an_end") if ledger is None else ledger.ended
 
 
 class Items(Generic[_T]):
@@ -114,14 +132,16 @@ class _Inbox:
     """
 
     holds_back = True
+    rxpool_node: Final = True
 
     def __init__(self, source: Observable[Any], max_pending: int) -> None:
         self.sources: list[Node] = []
+        self.watchers: list[Callable[[], object]] = []
         self.consumer: int | None = None  # the thread that iterates
         self._source = source
         self._max_pending = max_pending
         self._lock = threading.RLock()  # re-entrant for finalisers only
-        self._changed = threading.Condition(self._lock)
+        self._changed = _forks.afresh(threading.Condition(self._lock))
         self._items: deque[Any] = deque()
         self._end: tuple[BaseException | None] | None = None
         self._over = False
@@ -131,6 +151,23 @@ class _Inbox:
         self._subscribed = False  # or so far that an item came
         self._subscription = SingleAssignmentDisposable()
         self._sleeper: Sleeper | None = None
+        self._process = os.getpid()
+        _forks.heed(self)
+
+    def forked(self) -> None:
+        """A child gets nothing of what its parent has begun to iterate over."""
+        if not self._begun or self._over:
+            return
+        _forks.bury(self._items, self._parked, self._subscription)
+        self._items.clear()
+        self._parked.clear()
+        self._sleeper = None
+        self._subscription = SingleAssignmentDisposable()  # the other is the parent's
+        error = PoolClosed(
+            f"iterate: this iteration belongs to process {self._process} and was inherited "
+            "through a fork: begin another one in this process"
+        )
+        self._end = (error,)
 
     # -- subscribing ----------------------------------------------------------------------
 
@@ -143,21 +180,15 @@ class _Inbox:
         """Subscribe on another thread; wait until that is done, or the first item is here."""
         if not self._begin():
             return
-        if not can_wait():
-            self._subscribe()
-            return
         # There the caller's tasks count as they do here: they may give up their slots.
         tasks = list(busy_here())
-        thread = threading.Thread(
-            target=copy_context().run,
-            args=(self._subscribe_for, tasks),
-            name="rxpool-iterate",
-            daemon=True,
-        )
-        thread.start()
+        for engine in {task.flow.binding.engine for task in here.stack}:
+            engine.step_aside()
+        run = copy_context().run
+        DaemonThread(run, "rxpool-iterate", (self._subscribe_for, tasks)).start()
         with self._changed:
             while not (self._subscribed or self._over):
-                self._changed.wait()
+                self._wait_a_little()
 
     def _begin(self) -> bool:
         with self._lock:
@@ -167,7 +198,10 @@ class _Inbox:
 
     def _subscribe_for(self, tasks: list[Task]) -> None:
         here.stack.extend(tasks)
+        generation = _forks.generation
         self._subscribe()
+        if _forks.generation != generation:
+            _forks.end_child()  # the source forked on this thread, and this is the child
 
     def _subscribe(self) -> None:
         self._emitter = get_ident()
@@ -208,7 +242,7 @@ class _Inbox:
                     break
                 self._subscribed = True
                 self._changed.notify_all()
-                self._changed.wait()
+                self._changed.wait(LOOK)
             refused = self.closed
             if not refused:
                 self._items.append(item)
@@ -232,7 +266,7 @@ class _Inbox:
     def _finish(self, error: BaseException | None) -> None:
         with self._changed:
             if self._end is None:
-                self._end = (error,)
+                self._end = (None if error is None else as_failure(error),)
             self._subscribed = True
             self._changed.notify_all()
             sleeper = self._sleeper
@@ -245,6 +279,39 @@ class _Inbox:
     def ended(self) -> bool:
         """See `Node`."""
         return self._over
+
+    @property
+    def ending(self) -> bool:
+        """See `Node`."""
+        return self._end is not None and not self._over
+
+    @property
+    def busy(self) -> bool:
+        """See `Node`."""
+        return bool(self._items)
+
+    @property
+    def feeds(self) -> Any:
+        """See `Node`: whoever iterates."""
+        return None
+
+    def stands_still(self, loop: Any) -> bool:
+        """See `Node`: it waits for whoever iterates."""
+        return True
+
+    def uncork(self) -> None:
+        """Take what comes, though nobody may come to fetch it: a pool closes above."""
+        with self._changed:
+            self._max_pending = sys.maxsize
+            self._changed.notify_all()
+            resume, self._parked = self._parked, []
+        for call in resume:
+            call()
+
+    def abort(self, error: Exception) -> None:
+        """See `Node`."""
+        self._subscription.dispose()
+        self._finish(error)
 
     @property
     def closed(self) -> bool:
@@ -305,11 +372,30 @@ class _Inbox:
 
     def wait(self) -> None:
         """Wait for an item or the end, on this thread."""
-        if not can_wait():
-            raise WouldBlock("iterate: a running event loop cannot wait; use 'async for'")
         with self._changed:
             while not self.look():
-                self._changed.wait()
+                self._wait_a_little()
+
+    def _wait_a_little(self) -> None:
+        """Wait until something changed, or a second; `_changed` is held.
+
+        Raises:
+            WouldBlock: If this thread's event loop runs the work that is waited for.
+        """
+        if can_wait():
+            self._changed.wait(LOOK)
+            return
+        self._changed.wait(_OFTEN)
+        nodes: set[Any] = closure(self.sources, lambda node: node.sources)
+        for node in nodes:
+            if hasattr(node, "engine"):
+                node.engine.backend.waits()
+        known = bool(nodes) and all(map(_goes_on, nodes))
+        if self._subscribed and self._emitter is None and not (known or self.look()):
+            raise WouldBlock(
+                "iterate: a running event loop cannot wait for a source that may need it; use "
+                "'async for', or read the input with pool.pull"
+            )
 
     async def sleep(self) -> None:
         """Wait for an item or the end, on the running loop."""

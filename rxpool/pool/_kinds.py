@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from reactivex import abc
 
-from rxpool.errors import BatchSizeError, InvalidItem
+from rxpool import _checks as checks
+from rxpool._core.causes import as_failure
+from rxpool.errors import InvalidItem
 from rxpool.outcomes import Failure
 from rxpool.pool._flow import Flow
 from rxpool.pool._ledger import STARTED, Task
@@ -22,34 +24,29 @@ _NO_LISTS: Final = (abc.ObservableBase, str, bytes, bytearray, Mapping, Set)
 class OfBatches:
     """A user's function of a batch, that has to return as many results."""
 
+    #: as opposed to functions of items; see `Gate`.  Executors are given the function itself:
+    #: `check` is called when its results are home
+    of_batches: Final = True
+
     def __init__(self, fn: Callable[[Any], Any]) -> None:
         self.fn = self.__wrapped__ = fn
 
     def __call__(self, batch: Any) -> Any:
         """The list of results, or an awaitable of it."""
         if not isinstance(batch, list):
-            raise InvalidItem(f"map_batches takes lists, got {batch!r}")
+            raise InvalidItem(f"map_batches takes lists, got {checks.shown(batch)}")
         # It gets a list of its own, to do with what it likes.
         results = self.fn(list(batch))  # pyright: ignore[reportUnknownArgumentType]
         if isawaitable(results):
             return self._later(results, batch)
-        return self._check(results, batch)
+        return self.check(results, batch)
 
     async def _later(self, results: Awaitable[Any], batch: Any) -> list[Any]:
-        return self._check(await results, batch)
+        return self.check(await results, batch)
 
-    def _check(self, results: Any, batch: Any) -> list[Any]:
-        if isinstance(results, _NO_LISTS):
-            raise BatchSizeError(f"a function of batches must return a list, got {results!r}")
-        try:
-            given = list(results)
-        except TypeError:
-            raise BatchSizeError(
-                f"a function of batches must return a list, got {results!r}"
-            ) from None
-        if len(given) != len(batch):
-            raise BatchSizeError(f"got {len(given)} results for a batch of {len(batch)}")
-        return given
+    def check(self, results: Any, batch: Any) -> list[Any]:
+        """The list of *results*; raises `BatchSizeError`."""
+        return checks.results_of_batch(results, len(batch), _NO_LISTS)
 
 
 class BatchFlow(Flow):
@@ -65,7 +62,7 @@ class BatchFlow(Flow):
         if isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
             item = list(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         elif self._rank is not None:  # it has no turn
-            error = InvalidItem(f"map_batches takes lists, got {item!r}")
+            error = InvalidItem(f"map_batches takes lists, got {checks.shown(item)}")
             self._refuse(Task(self.ledger, item, self._now()), error)
             return
         super().on_next(item)
@@ -82,13 +79,16 @@ class BatchFlow(Flow):
         for item, result in zip(items, results, strict=True):
             if self._over:
                 return
-            if not isinstance(result, BaseException):
+            error = as_failure(result) if isinstance(result, BaseException) else None
+            if error is None:
                 self._on_next(result)
-                continue
-            record = outcome_of(task, self._now())
-            self._failed(
-                result, Failure(item, result, record.attempts, record.waited, record.took)
-            )
+            else:
+                record = outcome_of(task, self._now())
+                self._failed(
+                    error, Failure(item, error, record.attempts, record.waited, record.took)
+                )
+            if self._tally is not None and not task.cancelled:
+                self._count(error)
 
 
 class SwitchFlow(Flow):
@@ -103,6 +103,9 @@ class SwitchFlow(Flow):
         context = copy_context()
         if len(context):
             task.context = context
+        if self._foreign is not None:
+            self._refuse_all()
+            return
         with engine.lock:
             if self._over or ledger.ended:
                 return
@@ -118,8 +121,8 @@ class SwitchFlow(Flow):
         if verdict == STARTED:
             engine.start((task,))
         engine.carry_out(chores)
-        if ledger.deadline is not None:
-            engine.watch(ledger)
+        if ledger.times.deadline is not None:
+            engine.timeouts.watch(ledger)
 
     def _give(self, task: Task) -> None:
         if task is self._newest:

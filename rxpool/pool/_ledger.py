@@ -40,7 +40,8 @@ class Ledger(Parking):
 
     def accept(self, flow: FlowLedger, task: Task) -> int:
         """Take a task, or not; a FULL one was not."""
-        if self.free > 0 and flow.may_start_at_once(task) and not flow.crowded():
+        crowded = flow.most is not None and flow.crowded()
+        if self.free > 0 and not crowded and flow.may_start_at_once(task):
             flow.accepted += 1
             if flow.gate is not None:  # which is asked when the task is next
                 flow.waiting.append(task)
@@ -52,7 +53,7 @@ class Ledger(Parking):
             self.free -= 1
             task.slot = True
             return STARTED
-        if flow.inside() >= flow.max_pending or flow.crowded():
+        if crowded or flow.inside() >= flow.max_pending:
             if flow.overflow == "block" or len(flow.done) > flow.max_pending + _MANY_DROPS:
                 return FULL
             if flow.overflow == "error":
@@ -139,6 +140,8 @@ class Ledger(Parking):
             return False
         if not flow.may_run() and not (nested and flow.concurrency is None):
             return False
+        if not nested and flow.parked and flow.spare(flow.limit()) <= 0:
+            return False
         flow.accepted += 1
         self._start(flow, task)
         return True
@@ -153,6 +156,8 @@ class Ledger(Parking):
         """Start a task that waits, on the thread that needs its result; uses no slot."""
         if task.running or task.settled or task not in task.flow.waiting:
             return False
+        if task.flow.gate is not None:  # which is asked when it is the task's turn
+            return False
         task.flow.waiting.remove(task)
         self._start(task.flow, task)
         return True
@@ -160,13 +165,13 @@ class Ledger(Parking):
     def hedge(self, task: Task, now: float) -> Task | None:
         """Start a second run of the item of *task*, if there is a slot to spare for it."""
         flow = task.flow
-        task.hedged = True
+        task.own().hedged = True
         if self.free <= 0 or not flow.may_run() or task not in flow.tasks:
             return None
         if not flow.policies.hedges(now, flow.accepted - len(flow.waiting)):
             return None
         other = again(task)
-        other.spent = getattr(task, "spent", 0.0)
+        other.own().spent = task.extra.spent or 0.0
         if flow.gate is not None and flow.gate.admit(other) is not GO:
             flow.gate.leave(other)
             return None
@@ -174,9 +179,9 @@ class Ledger(Parking):
         self._start(flow, other)
         other.placed = False
         self.free -= 1
-        other.slot = other.hedged = True
+        other.slot = other.own().hedged = True
         task.attempts = other.attempts
-        task.rival, other.rival = other, task
+        task.own().rival, other.own().rival = other, task
         return other
 
     # -- lots: several tasks in one slot ----------------------------------------------
@@ -195,13 +200,12 @@ class Ledger(Parking):
             return []
         if fairly:
             most = min(most, -(-len(waiting) // flow.limit()))
-        if flow.order is not None:
-            most = min(most, flow.window())
+        most = min(most, flow.to_start(flow.limit()))
         pop = waiting.popleft
         lot = [pop() for _ in range(min(most, len(waiting)))]
-        if flow.order is not None:
+        if flow.results.ordered:
             for following in lot:
-                self._place(flow, following)
+                flow.results.place(following)
         flow.tasks.update(lot)
         flow.allotted += len(lot)
         return lot
@@ -215,7 +219,8 @@ class Ledger(Parking):
             flow.tasks.remove(task)
             if flow.gate is not None:
                 flow.gate.cancelled(task)
-            task.ending = False  # limits hold for it again
+            if task.extra.ending:
+                task.extra.ending = False  # limits hold for it again
             if task.running:
                 flow.running -= 1
                 task.running = False

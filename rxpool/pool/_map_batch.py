@@ -6,10 +6,11 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import CancelledError, Future, InvalidStateError
+from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
+from rxpool._forks import afresh, bury
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import FlowLedger
 from rxpool.pool._submit import PoolFuture
@@ -58,7 +59,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
         self._held: PoolFuture[Any] | None = None  # found no room
         self._settled = 0
         self._told: deque[int] = deque()
-        self._guard = threading.Lock()
+        self._guard = afresh(threading.Lock())
         self._feeding = threading.Lock()
         self._telling = threading.Lock()
         self._calls_again = False
@@ -79,6 +80,14 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
         for future in tuple(self._futures):
             future.cancel()
         return True
+
+    def forked(self, why: str) -> None:
+        """See `PoolFuture`."""
+        super().forked(why)
+        bury(self._rest, self._held)
+        self._rest.clear()
+        self._told.clear()
+        self._held = None
 
     def _feed(self) -> None:
         """Bring items to the books while there is room, and come back when there is."""
@@ -150,7 +159,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
             if self._on_progress is not None and not self.cancelled():
                 try:
                     self._on_progress(settled, self._total)
-                except Exception as error:
+                except BaseException as error:
                     self._flow._engine.fault("on_progress", error)
             if settled == self._total:
                 self._end()
@@ -159,11 +168,11 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
         values: list[Any] = []
         with suppress(InvalidStateError):  # cancelled
             for future in self._futures:
-                try:
-                    values.append(super(PoolFuture, future).result())
-                except CancelledError:  # the item was taken back: so is the batch
+                if future.cancelled():  # the item was taken back: so is the batch
                     super(PoolFuture, self).cancel()
                     return
+                try:
+                    values.append(super(PoolFuture, future).result())
                 except BaseException as error:
                     self.set_exception(error)
                     return

@@ -5,13 +5,15 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 from rxpool import _checks as checks
+from rxpool._core.causes import ends_program
+from rxpool._core.sleeper import Sleeper
+from rxpool._core.waits import at_most
 from rxpool.errors import InvalidArgumentType, PoolClosed, WouldBlock
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import Task
@@ -39,7 +41,7 @@ class ItemCalls(Calls):
 
     def __init__(self, engine: Engine, options: FlowOptions, name: str) -> None:
         ledger = options.open(engine.ledger, keeps_drops=True)
-        engine.guard(ledger, options.policies, options.fn)
+        engine.failures.guard(ledger, options.policies, options.fn)
         super().__init__(engine, ledger)
         ledger.divisible = True
         self.fn = options.fn
@@ -78,14 +80,16 @@ class ItemCalls(Calls):
         if self._rank is not None:
             try:
                 self._rank(self.ledger, task)
-            except Exception as error:
+            except BaseException as error:
+                if ends_program(error):
+                    raise
                 self._refuse(task, error)
                 return True
         if self.ledger.gate is not None:
             self.ledger.gate.prepare(task)
-        return self._enter(task, waits)
+        return self._enter(task, future, waits)
 
-    def _refuse(self, task: Task, error: Exception) -> None:
+    def _refuse(self, task: Task, error: BaseException) -> None:
         """The user's function of the key or the priority failed."""
         engine = self._engine
         with engine.lock:
@@ -105,6 +109,8 @@ class ItemCalls(Calls):
 
     def expect(self, batch: BatchFuture[Any]) -> None:
         """Items of *batch* will come."""
+        self._unsettled.add(batch)
+        batch.add_done_callback(self._unsettled.discard)
         with self._engine.lock:
             self.batches.add(batch)
             self._open()
@@ -116,13 +122,17 @@ class ItemCalls(Calls):
             tasks = [*ledger.waiting, *ledger.tasks.copy(), *ledger.parked]
             return [*self.batches, *(task.future for task in tasks)]
 
+    def forked(self, why: str) -> None:
+        """See `Binding`."""
+        super().forked(why)
+        self.batches.clear()
+
     def _future(self, entry: Task) -> PoolFuture[Any]:
         return entry.future  # type: ignore[no-any-return]
 
-    def _check_open(self) -> None:
+    def _check_open(self, admitted: bool) -> None:
         # What belongs to a batch was accepted with it.
-        if self._engine.terminated or not self.batches:
-            super()._check_open()
+        super()._check_open(admitted or bool(self.batches))
 
     def _is_quiet(self) -> bool:
         return not self.batches and super()._is_quiet()
@@ -135,10 +145,11 @@ class MapWorker(Generic[_T, _R]):
     exception takes back what waits first.
     """
 
-    def __init__(self, engine: Engine, options: FlowOptions, name: str) -> None:
+    def __init__(self, engine: Engine, options: FlowOptions, name: str, pool: object) -> None:
         with engine.lock:
             engine.check_open()
         self._engine = engine
+        self._pool = pool  # which is kept as long as this is
         self._calls = ItemCalls(engine, options, name)
         self.name = name
 
@@ -191,7 +202,7 @@ class MapWorker(Generic[_T, _R]):
         if on_progress is not None:
             checks.call("on_progress", on_progress)
         if not isinstance(items, Iterable):
-            raise InvalidArgumentType(f"items must be iterable, got {items!r}")
+            raise InvalidArgumentType(f"items must be iterable, got {checks.shown(items)}")
         self._check_open()
         batch: BatchFuture[_R] = BatchFuture(self._calls, list(items), on_progress)
         batch.begin()
@@ -209,7 +220,7 @@ class MapWorker(Generic[_T, _R]):
         virtual time, on a worker of the pool or on the loop that runs the work, where nobody
         can wait.
         """
-        limit = None if timeout is None else checks.duration("timeout", timeout)
+        limit = checks.patience("timeout", timeout)
         engine, calls = self._engine, self._calls
         calls.closed = True
         deadline = None if limit is None else monotonic() + limit
@@ -219,10 +230,8 @@ class MapWorker(Generic[_T, _R]):
                 left = None if deadline is None else deadline - monotonic()
                 if not may_wait or (left is not None and left <= 0):
                     return False
-                engine.changed.wait(left)
-            if calls.ledger in engine.standing:
-                engine.standing.remove(calls.ledger)
-                engine.past.add(calls.ledger)
+                engine.changed.wait(at_most(left))
+            engine.retire(calls.ledger)
         return True
 
     def cancel(self) -> int:
@@ -236,7 +245,8 @@ class MapWorker(Generic[_T, _R]):
             self._engine.check_open()
 
     def _may_wait(self) -> bool:
-        if self._engine.clock.virtual or self._engine.works_here():
+        engine = self._engine
+        if engine.clock.virtual or engine.works_here() or engine.foreign is not None:
             return False
         try:
             self._engine.backend.waits()
@@ -270,8 +280,18 @@ class MapWorker(Generic[_T, _R]):
         self._calls.closed = True
         if error is not None:
             self.cancel()
-        while futures := [each for each in self._calls.futures() if not each.done()]:
-            for future in futures:
-                with suppress(Exception, asyncio.CancelledError):
-                    await asyncio.shield(asyncio.wrap_future(future))
+        try:
+            while futures := [each for each in self._calls.futures() if not each.done()]:
+                for future in futures:
+                    await _end_of(future)
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
         self.close(0)
+
+
+async def _end_of(future: PoolFuture[Any]) -> None:
+    """Wait until *future* is done, however it ends."""
+    sleeper = Sleeper()
+    future.add_done_callback(lambda _: sleeper.wake())
+    await sleeper.sleep()

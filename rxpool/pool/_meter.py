@@ -9,6 +9,7 @@ from typing import Any, Final
 from reactivex.abc import DisposableBase, ObserverBase
 
 from rxpool._core.broadcast import Broadcast
+from rxpool._forks import afresh
 from rxpool.errors import PoisonItem, WorkerCrashed
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, resources
@@ -17,7 +18,7 @@ from rxpool.policies import BreakerEvent, CircuitBreaker
 from rxpool.pool._chronicle import Chronicle
 from rxpool.pool._lanes import Lanes
 from rxpool.pool._notes import ATTEMPT, SETTLED, Note
-from rxpool.pool._task import Task
+from rxpool.pool._task import NOT_YET, Task
 
 __all__ = ("Meter",)
 
@@ -66,8 +67,8 @@ class Meter:
         self._changed = changed
         self._pool = {"pool": name}
         self._good = {"pool": name, "outcome": "success"}
-        self._lock = threading.Lock()
-        self._looking = threading.Lock()
+        self._lock = afresh(threading.Lock())
+        self._looking = afresh(threading.Lock())
         self._lane_of = lane
         self._lanes = Lanes(name)
         self._active = self._waiting = 0  # levels; these and the next under the engine's lock
@@ -87,6 +88,12 @@ class Meter:
             self.chronicle.look()
             self.heard = self.metrics.heard or self.attempts.heard or self.chronicle.wanted
             self._changed(self.heard)
+
+    def forked(self) -> None:
+        """In a child: nothing is told."""
+        self.heard = False
+        self.metrics.forked()
+        self.attempts.forked()
 
     def complete(self) -> None:
         """The pool has ended."""
@@ -150,8 +157,8 @@ class Meter:
         self, task: Task, outcome: str, error: BaseException | None, ended: float
     ) -> None:
         """An attempt ended."""
-        started = getattr(task, "started", None)
-        if started is None:
+        started = task.started
+        if started is NOT_YET:
             return  # it was going to start, no more
         took = max(0.0, ended - started)
         crashed = isinstance(error, (WorkerCrashed, PoisonItem))
@@ -165,10 +172,10 @@ class Meter:
             elif outcome != "success":
                 attributes = {"outcome": outcome} | self._pool
             self.emit("rxpool.task.duration", took, "s", attributes)
-            if task.attempts <= 1 and not hasattr(task, "spent"):
+            if task.attempts <= 1 and task.extra.spent is None:
                 self.emit("rxpool.task.wait", max(0.0, started - task.accepted), "s")
-            if hasattr(task, "held"):
-                self.emit("rxpool.limit.wait", task.held, "s")
+            if (held := task.extra.held) is not None:
+                self.emit("rxpool.limit.wait", held, "s")
         if self.attempts.heard:
             self.attempts.send(
                 AttemptRecord(
@@ -194,7 +201,7 @@ class Meter:
 
     def reordered(self, task: Task) -> None:
         """A result has its turn."""
-        if self.metrics.heard and hasattr(task, "started"):
+        if self.metrics.heard and task.started is not NOT_YET:
             done = task.started + task.took
             self.emit("rxpool.reorder.wait", max(0.0, self.now() - done), "s")
 

@@ -12,13 +12,15 @@ from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.outcomes import Failure
 from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry
-from rxpool.policies._given import given, retry_given
+from rxpool.policies._arguments import ends, for_errors_alone, given, retry_given
 from rxpool.pool._gate import NO_POLICIES, Policies
 from rxpool.pool._ledger import FlowLedger, Ledger, Task
+from rxpool.pool._tally import most_failures
 from rxpool.records import Journal
 
 __all__ = (
     "BatchKeywords",
+    "CollectKeywords",
     "ExhaustKeywords",
     "FlowOptions",
     "ImapKeywords",
@@ -27,6 +29,7 @@ __all__ = (
     "OnFailure",
     "Order",
     "OutcomesKeywords",
+    "WorkerKeywords",
 )
 
 Order: TypeAlias = Literal["completion", "input", "key"]
@@ -67,19 +70,34 @@ class _Failing(TypedDict, total=False):
     on_failure: OnFailure
 
 
-class OutcomesKeywords(_Keywords, _Replaced, _Streamed, total=False):
+class _Tolerant(TypedDict, total=False):
+    max_failures: float | None  # an int is a number of failures
+
+
+class WorkerKeywords(_Keywords, _Replaced, _Streamed, total=False):
+    """The keywords of `WorkerPool.worker`."""
+
+
+class OutcomesKeywords(WorkerKeywords, _Tolerant, total=False):
     """The keywords of `WorkerPool.outcomes`."""
 
 
-class ImapKeywords(_Keywords, _Replaced, _Failing, total=False):
+class ImapKeywords(_Keywords, _Replaced, _Failing, _Tolerant, total=False):
     """The keywords of `WorkerPool.imap`."""
 
 
-class MapKeywords(_Keywords, _Replaced, _Streamed, _Failing, total=False):
+class CollectKeywords(_Limits, _Policies, _Replaced, total=False):
+    """The keywords of `WorkerPool.collect`."""
+
+    concurrency: int | None
+    max_pending: int | None
+
+
+class MapKeywords(_Keywords, _Replaced, _Streamed, _Failing, _Tolerant, total=False):
     """The keywords of `WorkerPool.map`."""
 
 
-class BatchKeywords(_Keywords, _Streamed, _Failing, total=False):
+class BatchKeywords(_Keywords, _Streamed, _Failing, _Tolerant, total=False):
     """The keywords of `WorkerPool.map_batches`."""
 
     bisect: bool
@@ -112,6 +130,7 @@ class FlowOptions:
     deadline: float | None = None
     overflow: str = "block"
     on_failure: Any = "raise"
+    max_failures: int | float | None = None
     bisect: bool = False
     queue_latest: bool = False
     most: int | None = None
@@ -128,6 +147,7 @@ class FlowOptions:
                 raise InvalidArgumentType(
                     f"{method}() has no option {name!r}; it has "
                     f"{', '.join(sorted(known.__annotations__))}"
+                    + checks.hint(name, known.__annotations__, _MEANT)
                 )
         options: dict[str, Any] = {
             name: value
@@ -139,6 +159,8 @@ class FlowOptions:
         chosen_policies = {name: options.pop(name) for name in _POLICIES if name in options}
         options["policies"] = Policies(**chosen_policies)
         options.setdefault("max_pending", max_pending)
+        if method == "map_batches":
+            for_errors_alone("retry", chosen_policies.get("retry"), "batches")
         chosen = cls(fn, **options)
         chosen._check_together()
         return chosen
@@ -150,6 +172,8 @@ class FlowOptions:
             raise InvalidArgument(
                 "priority decides what starts first, order='input' too: choose one"
             )
+        if self.deadline is None:
+            ends("retry", self.policies.retry, "needs deadline")
         if self.sorts and not self.max_pending:
             raise InvalidArgument("key and priority need max_pending of 1 or more, got 0")
         if self.order == "key":
@@ -215,7 +239,7 @@ def _on_failure(name: str, value: Any) -> Any:
         return checks.one_of(name, value, ("raise", "skip"))
     if not callable(getattr(value, "on_next", None)):
         raise InvalidArgumentType(
-            f"{name} must be 'raise', 'skip' or an observer, got {value!r}"
+            f"{name} must be 'raise', 'skip' or an observer, got {checks.shown(value)}"
         )
     return value
 
@@ -231,6 +255,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "deadline": _above_zero,
     "overflow": _overflow,
     "on_failure": _on_failure,
+    "max_failures": most_failures,
     "bisect": checks.flag,
     "queue_latest": checks.flag,
     "retry": retry_given,
@@ -239,6 +264,21 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "hedge": partial(given, Hedge),
     "journal": partial(given, Journal),
     "fallback": lambda name, value: value,
+}
+
+#: names that others have for the same
+_MEANT = {
+    "workers": "concurrency",
+    "max_workers": "concurrency",
+    "max_concurrency": "concurrency",
+    "max_concurrent": "concurrency",
+    "retries": "retry",
+    "max_retries": "retry",
+    "ordered": "order='input'",
+    "rate": "limit",
+    "rate_limit": "limit",
+    "queue_size": "max_pending",
+    "buffersize": "max_pending",
 }
 
 _POLICIES = ("retry", "breaker", "limit", "hedge", "journal", "fallback")
@@ -250,6 +290,7 @@ _OPTIONAL = {
     "priority",
     "max_reorder",
     "max_pending",
+    "max_failures",
     "timeout",
     "deadline",
     "retry",

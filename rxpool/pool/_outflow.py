@@ -6,12 +6,16 @@ from typing import Any, Final
 
 from reactivex import abc
 
-from rxpool._core.inlet import Inlet
-from rxpool.errors import TaskCancelled
+from rxpool._core.causes import caused
+from rxpool._core.inlet import Inlet, tell_watchers
+from rxpool._core.reach import leave_behind
+from rxpool.errors import ItemDropped, PoolClosed, TaskCancelled
 from rxpool.outcomes import Failure, Outcome, Success
 from rxpool.pool._binding import NO_VALUE
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import FlowLedger, Task
+from rxpool.pool._tally import Tally
+from rxpool.pool._task import NOT_YET
 
 __all__ = ("Outflow", "outcome_of")
 
@@ -20,14 +24,14 @@ _END: Final[Any] = object()  #: instead of an entry: the end of the stream is to
 
 def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
     """The record of a settled task."""
-    started = getattr(task, "started", None)
-    spent = getattr(task, "spent", 0.0)  # by attempts before the last
-    if started is None and task.error is not None and not hasattr(task, "spent"):
+    started, spent = task.started, task.extra.spent
+    if started is NOT_YET and task.error is not None and spent is None:
         task.attempts = 0  # it was going to start, no more
-    waited = (now if started is None else started) - task.accepted - spent
+    spent = spent or 0.0  # by attempts before the last
+    waited = (now if started is NOT_YET else started) - task.accepted - spent
     took = task.took + spent
     if task.error is None:
-        value = task.collected if task.value is NO_VALUE else task.value
+        value = task.extra.collected if task.value is NO_VALUE else task.value
         return Success(task.item, value, task.attempts, waited, took)
     return Failure(task.item, task.error, task.attempts, waited, took)
 
@@ -42,8 +46,10 @@ class Outflow:
     """
 
     __slots__ = (
+        "__weakref__",
         "_engine",
         "_failure",
+        "_foreign",
         "_inlet",
         "_now",
         "_observer",
@@ -52,13 +58,17 @@ class Outflow:
         "_outcomes",
         "_over",
         "_paused",
+        "_tally",
         "_token",
         "collects",
         "engine",
         "ledger",
         "name",
         "swift",
+        "watchers",
     )
+
+    rxpool_node: Final = True
 
     def __init__(
         self,
@@ -78,18 +88,39 @@ class Outflow:
         self._on_next = observer.on_next
         self._on_failure = on_failure
         self._outcomes = outcomes
+        self._tally: Tally | None = None
         self._inlet: Any = inlet
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._over = False  # nothing comes out any more
+        self.watchers: list[Callable[[], object]] = []
+        self._foreign: str | None = None  # in a forked child: what is still to be said
         self._token = threading.Lock()
         self._paused = False
         self._now = engine.now
-        # Where an inlet, the order of items or a bound of the flow's own has to be looked
-        # at, that needs the lock.
-        plain = inlet is None and ledger.order is None and ledger.concurrency is None
-        plain = plain and ledger.sorted is None and ledger.deadline is None
-        plain = plain and ledger.hedge is None and (ledger.gate is None or ledger.gate.quick)
+        # Where an inlet or a bound of the flow's own has to be looked at, that needs the lock.
+        plain = inlet is None and ledger.concurrency is None and ledger.plain
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
+
+    @property
+    def ended(self) -> bool:
+        """See `Node`."""
+        return self._over
+
+    @property
+    def ending(self) -> bool:
+        """See `Node`."""
+        return self.ledger.ended and not self._over
+
+    @property
+    def busy(self) -> bool:
+        """See `Node`."""
+        ledger = self.ledger
+        return bool(ledger.in_flight or ledger.undelivered) or self.delivering()
+
+    @property
+    def feeds(self) -> Any:
+        """See `Node`."""
+        return self._observer
 
     def delivering(self) -> bool:
         """Whether the observer is busy with a result."""
@@ -129,7 +160,8 @@ class Outflow:
         if self._paused or self._over:
             return None
         ledger, token = self.ledger, self._token
-        while ledger.undelivered:
+        results = ledger.results
+        while results.done or results.reordered:
             inlet = self._inlet
             full = inlet is not None and inlet.holds_back and not inlet.room()
             if full and not self._engine.terminated:
@@ -138,13 +170,15 @@ class Outflow:
                 return None
             if not token.acquire(False):
                 return None
-            entry = ledger.fetch()
+            entry = results.fetch(ledger.parked)
             if entry is not None:
+                if ledger.waiting and not ledger.listed:
+                    ledger.were_fetched()
                 return entry
             token.release()
-            if ledger.order is not None:
+            if results.ordered:
                 break  # the head of the line is not done
-        if ledger.finished and token.acquire(False):
+        if ledger.ended and ledger.finished and token.acquire(False):
             return _END
         return None
 
@@ -164,6 +198,11 @@ class Outflow:
                 done.append(task)
             else:
                 self.send(task)
+                if not done:
+                    token.release()
+                    # Look again: what came in meanwhile was left by one who found it taken.
+                    if not done or not token.acquire(False):
+                        return True
         else:
             done.append(task)
             if not token.acquire(False):
@@ -217,7 +256,7 @@ class Outflow:
         """Deliver an entry to the observer."""
         try:
             if type(entry) is Task:
-                if self.ledger.order is not None and self._engine.meter.heard:
+                if self.ledger.results.ordered and self._engine.meter.heard:
                     self._engine.meter.reordered(entry)
                 self._give(entry)
             elif entry is _END:
@@ -229,7 +268,7 @@ class Outflow:
 
     def _subscriber_failed(self, error: BaseException) -> None:
         self.dispose()
-        if isinstance(error, TaskCancelled) and self._engine.terminated:
+        if isinstance(error, (TaskCancelled, PoolClosed)) and self._engine.terminated:
             return  # a subscriber without on_error, told that the pool was terminated
         self._engine.fault(f"a subscriber of {self.name}", error)
         in_main = threading.current_thread() is threading.main_thread()
@@ -238,32 +277,64 @@ class Outflow:
 
     def _give(self, task: Task) -> None:
         if self._outcomes:
-            if task.error is None and task.value is NO_VALUE and task.collected is None:
+            if task.error is None and task.value is NO_VALUE and task.extra.collected is None:
                 return  # it was finished in a run before this one
             self._on_next(outcome_of(task, self._now()))
         elif task.error is not None:
             self._failed(task.error, outcome_of(task, self._now()))
         elif task.value is not NO_VALUE:
             self._on_next(task.value)
+        if self._tally is not None and not task.cancelled:
+            self._count(task.error)
+
+    def _count(self, error: BaseException | None) -> None:
+        """One more is settled, and with *error*, if that is not None, it has failed."""
+        assert self._tally is not None
+        if not isinstance(error, ItemDropped):
+            failure = self._tally.settle(error is not None)
+            if failure is not None:
+                self._too_many(failure)
+
+    def _too_many(self, error: Exception) -> None:
+        """More have failed than may."""
+        raise NotImplementedError
 
     def _failed(self, error: Any, outcome: Any) -> None:
         if self._on_failure == "skip":
             return
+        if self._on_failure == "raise" and self._tally is not None:
+            return  # they are left out until there are too many
         if self._on_failure != "raise":
-            self._on_failure.on_next(outcome)
+            try:
+                self._on_failure.on_next(outcome)
+            except BaseException as raised:
+                # With nowhere to go the failures are not left out: the stream ends.
+                self._fail(caused(raised, error))
             return
-        self._leave()
-        self._observer.on_error(error)
+        self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Cancel what is inside; the end is *error*."""
+        if self._cancel():
+            self._deliver_end(error)
 
     def _finish(self) -> None:
+        self._deliver_end(self._failure)
+
+    def _deliver_end(self, error: Any) -> None:
+        """Tell the observer; only then has the flow ended for who waits for that."""
+        node: Any = self  # a `Node`, by what `Flow` adds
+        way = self._engine.look_below(node)
         try:
-            if self._failure is None:
+            if error is None:
                 self._observer.on_completed()
             else:
-                self._observer.on_error(self._failure)
+                self._observer.on_error(error)
         finally:
+            leave_behind(way)
             self._over = True
             self._engine.forget(self)
+            tell_watchers(node)
 
     def _pause(self) -> None:
         inlet = self._inlet
@@ -277,9 +348,24 @@ class Outflow:
         self._engine.carry_out(chores)
         self._engine.deliver(self, entry)  # type: ignore[arg-type]
 
+    def forked(self, why: str) -> None:
+        """See `Binding`."""
+        if not self._over:
+            self._over, self._foreign = True, why
+
+    def say_why(self) -> bool:
+        """In a forked child: tell the subscriber, once, and only if something comes here."""
+        with self._engine.lock:
+            why, self._foreign = self._foreign, None
+        if why is None:
+            return False
+        self._observer.on_error(PoolClosed(why))
+        return True
+
     def dispose(self) -> None:
         """The subscriber left: cancel everything."""
         raise NotImplementedError
 
-    def _leave(self) -> None:
+    def _cancel(self) -> bool:
+        """Cancel everything, nothing comes out any more; False if that was so already."""
         raise NotImplementedError

@@ -1,11 +1,13 @@
 """`Parking`: tasks that wait for something else than a slot, and hold none meanwhile."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from rxpool.pool._entries import Entries, halves
 from rxpool.pool._flow_ledger import FlowLedger
 from rxpool.pool._notes import REFUSED
-from rxpool.pool._task import Task, again
+from rxpool.pool._partly import Group
+from rxpool.pool._task import NOT_YET, Task, again
 
 __all__ = ("GO", "WAIT", "Parking", "Stored")
 
@@ -35,14 +37,14 @@ class Parking(Entries):
             return True
         if verdict is WAIT:
             if flow.gate.apart:
-                self._place(flow, task)
+                flow.results.place(task)
                 flow.parked[task] = None  # others may pass it
             else:
                 flow.waiting.appendleft(task)
                 flow.holding = task
             return False
         if type(verdict) is Stored:
-            self._place(flow, task)
+            flow.results.place(task)
             task.settled = True
             self._release_key(flow, task)
             self._succeed(flow, task, verdict.value)
@@ -50,7 +52,7 @@ class Parking(Entries):
             return False
         if self.noting:
             self.notes.append((REFUSED, task, "", verdict, None))
-        task.refused = getattr(task, "refused", 0) + 1
+        task.own().refused += 1
         self._suspend(flow, task, verdict)
         return False
 
@@ -75,8 +77,7 @@ class Parking(Entries):
         other = again(task)
         self._unpark(flow, task)
         flow.parked[other] = None
-        if flow.order is not None:
-            flow.order[flow.order.index(task)] = other
+        flow.results.replace(task, (other,))
         return other
 
     def restart(self, task: Task) -> None:
@@ -104,15 +105,50 @@ class Parking(Entries):
         task.error = None
         self._succeed(flow, task, value)
 
+    def divide(self, task: Task, groups: Sequence[Group]) -> list[Task] | None:
+        """Some items of a batch that ran are to be tried again: the tasks for that.
+
+        None: it was cancelled.
+        """
+        flow = task.flow
+        if task not in flow.parked:
+            return None
+        self._unpark(flow, task)
+        parts = [self._part(task, number, *group) for number, group in enumerate(groups)]
+        flow.accepted += len(parts) - 1
+        flow.results.replace(task, parts)
+        repeated: list[Task] = []
+        for part, (_, results) in zip(parts, groups, strict=True):
+            if results is None:
+                flow.parked[part] = None
+                repeated.append(part)
+            else:
+                part.settled = True
+                self._succeed(flow, part, results)
+        return repeated
+
+    def _part(
+        self, task: Task, number: int, items: list[Any], results: list[Any] | None
+    ) -> Task:
+        """Some items of a batch as a task of their own."""
+        part = again(task)
+        part.item = items
+        if task.rank is not NOT_YET:
+            part.rank = *task.rank, number
+        if task.flow.gate is not None:
+            task.flow.gate.inherit(task, part)
+        if results is not None:  # they are done: it tells of the attempt that was made
+            part.own().spent = task.extra.spent
+            part.took = task.took
+            part.started = task.started
+        return part
+
     def _succeed(self, flow: FlowLedger, task: Task, value: Any) -> None:
         """A task has a result without having run."""
         task.value = value
         flow.counted += 1
-        if not hasattr(task, "took"):
+        if task.took is NOT_YET:
             task.took = 0.0
         if self.noting:
             self._note_end(task)
-        if flow.order is None:
-            flow.done.append(task)
-        else:
-            flow.reordered += 1
+        flow.results.put(task)

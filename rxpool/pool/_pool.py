@@ -10,24 +10,27 @@ from typing import Any, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, 
 from reactivex import Observable, abc
 
 from rxpool import _checks as checks
+from rxpool._core.inlet import Node
 from rxpool.backends import Backend, ProcessKeywords, backend_for
 from rxpool.errors import InvalidArgument, InvalidArgumentType, NotPicklable
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, TraceWriter
+from rxpool.pool._direct import Direct
 from rxpool.pool._engine import Engine
 from rxpool.pool._feed import Feed
 from rxpool.pool._imap import Results
 from rxpool.pool._ledger import FlowLedger
+from rxpool.pool._lifetime import Lifetime
 from rxpool.pool._map_worker import MapWorker
-from rxpool.pool._options import ImapKeywords, OutcomesKeywords
+from rxpool.pool._options import ImapKeywords, WorkerKeywords
 from rxpool.pool._profile import Profile
 from rxpool.pool._report import FlowReport, PoolReport, counts_of
-from rxpool.pool._shutdown import Shutdown, close_at_exit
-from rxpool.pool._streams import Streams
+from rxpool.pool._shutdown import Shutdown, left_by
+from rxpool.pool._stop_on import await_stop
 from rxpool.pool._submit import Calls, PoolFuture
 from rxpool.tasks import Progress
 
-__all__ = ("On", "WorkerPool")
+__all__ = ("On", "WorkerPool", "host")
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -37,11 +40,33 @@ _numbers = count(1)
 
 
 On: TypeAlias = (
-    Literal["threads", "processes", "asyncio"] | Executor | abc.SchedulerBase | Backend
+    Literal["threads", "processes", "asyncio", "inline"]
+    | Executor
+    | abc.SchedulerBase
+    | Backend
 )
 
 
-class WorkerPool(Streams):
+def host(pool: "WorkerPool", guest: Node) -> Callable[..., PoolFuture[Any]]:
+    """Have *pool* cut *guest* and wait for it when it closes, abort it when it is terminated.
+
+    What is answered submits the guest's calls, also while the pool is closing.
+
+    Raises:
+        PoolClosed: If the pool is closed.
+    """
+    engine, calls = pool._engine, pool._calls  # pyright: ignore[reportPrivateUsage]
+    with engine.lock:
+        engine.check_open()
+        engine.guests.add(guest)
+
+    def submit(fn: Callable[..., Any]) -> PoolFuture[Any]:
+        return calls.submit(fn, (), {}, True)
+
+    return submit
+
+
+class WorkerPool(Direct):
     """Runs work in parallel, with bounds, and gives the results to streams.
 
     ::
@@ -50,7 +75,13 @@ class WorkerPool(Streams):
             rx.from_iterable(urls).pipe(pool.map(fetch)).subscribe(save)
 
     A pool is a context manager, sync and async: leaving the block closes it, leaving it by
-    an exception terminates it.  A pool that is open when the interpreter exits is closed.
+    an exception terminates it.  A pool that is open when the interpreter exits is closed, or
+    terminated if Ctrl-C ended the program.
+
+    It need not be kept.  As long as a call of it is not done, or a flow is open, it works on
+    whether anybody refers to it or not.  An operator or a `MapWorker` made from it keeps it
+    usable.  When there is none of these, and nothing refers to it, its workers end.
+
     With ``on="asyncio"`` in a running loop the block has to be an ``async with``: a ``with``
     that would have to wait for work at its end raises `WouldBlock` instead.
 
@@ -59,15 +90,25 @@ class WorkerPool(Streams):
             the process may use and, for threads and asyncio, some more.
         on: Where tasks run: ``"threads"``, ``"processes"``, ``"asyncio"``, a
             `concurrent.futures.Executor`, a reactivex scheduler (virtual time included), or
-            a backend object.
+            a backend object.  ``"inline"`` is one worker without a thread: each task runs at
+            once, on the thread that brings it, where breakpoints and stacks are real ones.
+            It cannot be interrupted there: a task that overran its time has failed with
+            `TaskTimeout` when it returns.
         max_pending: How many items of a flow may wait, unless the flow says otherwise.
         name: For threads, processes, messages and logs.
         monitor: What gets all metric events, as a subscriber of `metrics` from the start:
             anything with ``on_next``, or a function.
-        options: For processes: `initializer` and `initargs`, called in each one when it
-            starts; `max_tasks_per_worker` and `max_memory_per_worker` (bytes), after which a
-            process is replaced by a new one; `poison_after` (2): how many processes an item
-            may kill before it fails with `PoisonItem` instead of being tried again.
+        options: For processes, threads and inline: `initializer` and `initargs`, called in
+            each process when it starts, or on each thread before its first task.  If it
+            raises three times, what waits fails with `WorkerStartError`.  For processes
+            only: `max_tasks_per_worker` and `max_memory_per_worker` (bytes), after which a
+            process is replaced by a new one; `max_bytes` (48 MiB): as many items of a flow,
+            and results, are held as have so many bytes by their pickled sizes, if that is less
+            than `max_pending`, and at least one (None: no such bound; with
+            ``overflow="block"``); `poison_after` (2): how many processes an item
+            may kill before it fails with `PoisonItem` instead of being tried again;
+            `process_groups` (True): each process leads a process group, and when it is
+            killed or dies, so does all that its tasks have started and that is still in it.
 
     Raises:
         InvalidArgument: If an argument is out of range.
@@ -83,11 +124,15 @@ class WorkerPool(Streams):
         monitor: Monitor | None = None,
         **options: Unpack[ProcessKeywords],
     ) -> None:
+        if isinstance(workers, str):
+            raise InvalidArgumentType(
+                f"workers must be a whole number, got {workers!r}; did you mean on={workers!r}?"
+            )
         if workers is not None:
-            checks.count("workers", workers, least=1)
+            workers = checks.count("workers", workers, least=1)
         self._max_pending = checks.count("max_pending", max_pending)
         if name is not None and not isinstance(name, str):
-            raise InvalidArgumentType(f"name must be a str, got {name!r}")
+            raise InvalidArgumentType(f"name must be a str, got {checks.shown(name)}")
         checks.sink("monitor", monitor)
         self.name = name or f"rxpool-{next(_numbers)}"
         backend = backend_for(on, self.name, options)
@@ -97,11 +142,12 @@ class WorkerPool(Streams):
         self._calls = Calls(
             self._engine, FlowLedger(self._engine.ledger, max_pending=max_pending)
         )
-        self._shutdown = Shutdown(self._engine, self._calls)
-        close_at_exit(self)
+        self._shutdown = Shutdown(self._engine)
+        Lifetime(self._engine, self._shutdown).follow(self)
 
     def __repr__(self) -> str:
         state = "closed" if self._engine.closing else "open"
+        state = "of another process" if self._engine.foreign else state
         return f"<WorkerPool {self.name!r} of {self.workers}, {state}>"
 
     @property
@@ -177,7 +223,7 @@ class WorkerPool(Streams):
         """
         chosen = self._checked("imap", ImapKeywords, fn, options)
         if not isinstance(items, Iterable):
-            raise InvalidArgumentType(f"items must be iterable, got {items!r}")
+            raise InvalidArgumentType(f"items must be iterable, got {checks.shown(items)}")
         return Results(Feed(self._engine, chosen, items))
 
     @overload
@@ -202,23 +248,24 @@ class WorkerPool(Streams):
 
         Raises:
             PoolClosed: If the pool is closed.
-            WouldBlock: If it would have to wait where it cannot.
+            WouldBlock: If it would have to wait where it cannot: on a running event loop, write
+                ``await pool.submit_async(...)``.
         """
         return self._calls.submit(checks.call("fn", fn), args, kwargs)
 
     @overload
     def worker(
-        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[OutcomesKeywords]
+        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[WorkerKeywords]
     ) -> MapWorker[_T, list[_R]]: ...
 
     @overload
     def worker(
-        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[OutcomesKeywords]
+        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[WorkerKeywords]
     ) -> MapWorker[_T, _R]: ...
 
     @overload
     def worker(
-        self, fn: Callable[[_T], _R], **options: Unpack[OutcomesKeywords]
+        self, fn: Callable[[_T], _R], **options: Unpack[WorkerKeywords]
     ) -> MapWorker[_T, _R]: ...
 
     def worker(self, fn: Callable[[Any], Any], **options: Any) -> MapWorker[Any, Any]:
@@ -229,20 +276,21 @@ class WorkerPool(Streams):
 
         Args:
             fn: As for `map`; if it returns an Observable, the result is the list of its items.
-            options: Those of `outcomes` but ``order="input"``: limits in time, policies,
-                keys and priorities, `max_pending` and `overflow`.
+            options: `concurrency`, ``order="key"`` with `key`, `priority`, `timeout`,
+                `deadline`, `retry`, `breaker`, `limit`, `hedge`, `fallback`, `journal`,
+                `max_pending` and `overflow`, as for `map`.
 
         Raises:
             InvalidArgument: If an option is out of its range.
             PoolClosed: If the pool is closed.
         """
-        chosen = self._checked("worker", OutcomesKeywords, fn, options)
+        chosen = self._checked("worker", WorkerKeywords, fn, options)
         if chosen.order == "input":
             raise InvalidArgument(
                 "worker() gives each item its own future: order='input' has no meaning"
             )
         name = getattr(fn, "__name__", type(fn).__name__)
-        return MapWorker(self._engine, chosen, f"{self.name}.worker({name})")
+        return MapWorker(self._engine, chosen, f"{self.name}.worker({name})", self)
 
     # -- the state ----------------------------------------------------------------------
 
@@ -254,7 +302,8 @@ class WorkerPool(Streams):
             flows = tuple(
                 FlowReport(flow.name, **counts_of(flow.ledger)) for flow in engine.flows
             )
-        return PoolReport(self.name, **sums.sums, flows=flows)
+        abandoned: int = getattr(engine.backend, "abandoned", 0)
+        return PoolReport(self.name, **sums.sums, flows=flows, abandoned=abandoned)
 
     def profile(
         self, *, trace: str | PathLike[str] | None = None, every: checks.Seconds = 0.01
@@ -302,8 +351,7 @@ class WorkerPool(Streams):
             and on the event loop that runs its work, nobody can wait: there it answers how
             things stand, and the pool ends when its work does.
         """
-        limit = None if timeout is None else checks.duration("timeout", timeout)
-        return self._shutdown.close(limit)
+        return self._shutdown.close(checks.patience("timeout", timeout))
 
     def terminate(self) -> None:
         """End now: what waits is cancelled, what runs is cut off as far as possible.
@@ -328,9 +376,10 @@ class WorkerPool(Streams):
         traceback: TracebackType | None,
     ) -> None:
         if error is not None:
-            self.terminate()
-        elif not self.close():
-            self._shutdown.check_left()
+            self._shutdown.terminate(left_by(error))
+        else:
+            self._shutdown.leave_block()
+        await_stop()
 
     async def __aenter__(self) -> Self:
         return self
@@ -341,4 +390,4 @@ class WorkerPool(Streams):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._shutdown.leave(error is not None)
+        await self._shutdown.leave(error)

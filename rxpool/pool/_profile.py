@@ -1,5 +1,7 @@
 """`Profile`: what a pool's time goes into, by looking at it now and then."""
 
+import sys
+from time import process_time
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,11 +19,19 @@ class Shares:
     def __init__(self, now: float) -> None:
         self.elapsed = 0.0
         self.source_waiting = self.inbox_full = self.limit_wait = self.subscriber_busy = 0.0
-        self.workers_busy = 0.0
+        self.workers_busy = self.interpreter_cpu = 0.0
         self._last = now
 
     def add(
-        self, now: float, *, busy: int, starved: bool, full: bool, limited: bool, slow: bool
+        self,
+        now: float,
+        *,
+        busy: int,
+        starved: bool,
+        full: bool,
+        limited: bool,
+        slow: bool,
+        cpu: float = 0.0,
     ) -> None:
         """What a look at *now* saw counts for the time since the one before."""
         passed = max(0.0, now - self._last)
@@ -32,6 +42,7 @@ class Shares:
         self.inbox_full += full * passed
         self.limit_wait += limited * passed
         self.subscriber_busy += slow * passed
+        self.interpreter_cpu += cpu
 
     def pause(self, now: float) -> None:
         """There was nothing to look at."""
@@ -49,7 +60,15 @@ class Shares:
             workers_busy=self.workers_busy,
             limit_wait=self.limit_wait,
             subscriber_busy=self.subscriber_busy,
+            interpreter_cpu=self.interpreter_cpu,
         )
+
+
+def _shares_one_interpreter(engine: Engine) -> bool:
+    """Whether the CPU time of this process says how busy one interpreter is with the work."""
+    free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
+    here = getattr(engine.backend, "in_this_process", False)
+    return here and not free_threaded and not engine.clock.virtual
 
 
 class Profile:
@@ -71,6 +90,8 @@ class Profile:
             )
         )
         self._trace = trace
+        self._cpu = process_time()
+        self._shared = _shares_one_interpreter(engine)
         self._ring(engine.now())
 
     def bottleneck(self) -> Bottleneck:
@@ -100,6 +121,7 @@ class Profile:
     def _look(self, now: float, flows: list[Any]) -> None:
         """Take a sample.  The engine's lock is held."""
         books = self._engine.ledger
+        before, self._cpu = self._cpu, process_time()
         if not flows:
             self._shares.pause(now)
             return
@@ -113,6 +135,7 @@ class Profile:
             full=any(not each.ended and not each.has_room() for each in ledgers),
             limited=any(each.held_by_limit() for each in ledgers),
             slow=any(flow.delivering() for flow in flows),
+            cpu=self._cpu - before if self._shared else 0.0,
         )
 
     def __enter__(self) -> Self:

@@ -40,6 +40,11 @@ class SortedQueue:
     def __contains__(self, task: object) -> bool:
         return task in self._tasks
 
+    def clear(self) -> None:
+        """Forget all tasks and keys."""
+        for each in (self._tasks, self._heap, self._lines, self._heads):
+            each.clear()
+
     def takes_at_once(self, task: Task | None) -> bool:
         """Whether *task* would be the first to leave; None: whatever its key is."""
         if self._keyed:

@@ -31,6 +31,8 @@ class PoolReport(FlowReport):
     """The sums of all flows, the ended ones included, and the live flows one by one."""
 
     flows: tuple[FlowReport, ...] = ()
+    #: slots, or threads, busy with work that is over for the pool and could not be ended
+    abandoned: int = 0
 
 
 @dataclass(slots=True)

@@ -1,17 +1,20 @@
 """`Streams`: the methods of a pool that are operators and sources."""
 
-from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, TypeVar, Unpack, overload
 
 from reactivex import Observable, abc
 from reactivex.disposable import Disposable
 
-from rxpool._core.inlet import current_inlet, feeding
+from rxpool import _checks as checks
+from rxpool._core.inlet import current_inlet, feeding, nodes_below
 from rxpool.errors import InvalidArgumentType, PoolClosed
 from rxpool.outcomes import Outcome
 from rxpool.pool._engine import Engine
 from rxpool.pool._flow import Flow
+from rxpool.pool._graph import is_stage
 from rxpool.pool._kinds import BatchFlow, OfBatches, SwitchFlow
 from rxpool.pool._options import (
     BatchKeywords,
@@ -28,7 +31,23 @@ __all__ = ("Streams",)
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
+#: what `Observable.run` subscribes with, by which it is known that the caller will wait
+_RUN: Any = getattr(import_module("reactivex.run"), "_default_scheduler", None)
 _AMPLE = 1024  #: so many results may wait for the subscriber of a flow of one task
+
+
+def _no_items(method: str, wrong: Sequence[Any]) -> None:
+    """Whoever gives an operator the items as well means another method."""
+    if wrong and not isinstance(wrong[0], Iterable):
+        raise InvalidArgumentType(
+            f"{method}() takes its options by name, as in retry=3, got {checks.shown(wrong[0])}"
+        )
+    if wrong:
+        raise InvalidArgumentType(
+            f"{method}() takes a function and gives an operator for streams, got "
+            f"{len(wrong) + 1} arguments: to run it over an iterable, write "
+            "pool.imap(fn, items) or pool.collect(fn, items)"
+        )
 
 
 class Streams:
@@ -54,7 +73,7 @@ class Streams:
     ) -> Callable[[Observable[_T]], Observable[_R]]: ...
 
     def map(
-        self, fn: Callable[[Any], Any], **options: Any
+        self, fn: Callable[[Any], Any], *wrong: Any, **options: Any
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: items in, results out, computed in parallel.
 
@@ -87,6 +106,11 @@ class Streams:
             deadline: Seconds from acceptance, over waiting and running together, all
                 attempts included; then the item fails with `DeadlineExceeded`.  A retry that
                 could not start before is not waited for.
+            max_failures: How many items may fail after all, retries and `fallback` included:
+                a number, or a share (a float below 1) of the settled items, looked at from 20
+                of them on.  One more ends the stream with `TooManyFailures`, after what is
+                done; the rest is cancelled.  Until then ``on_failure="raise"`` leaves failures
+                out.  What is dropped or cancelled does not count.
             fallback: What stands in for the result of an item that failed after all: a
                 value, or ``fallback(item, error)``, called on the thread that learns of the
                 failure.  If it raises, that is the failure, with the other as its cause.
@@ -116,7 +140,7 @@ class Streams:
         Raises:
             InvalidArgument: At once, if an option is out of range.
         """
-        return self._operator("map", self._checked("map", MapKeywords, fn, options))
+        return self._operator("map", self._checked("map", MapKeywords, fn, options, wrong))
 
     @overload
     def outcomes(
@@ -134,7 +158,7 @@ class Streams:
     ) -> Callable[[Observable[_T]], Observable[Outcome[_T, _R]]]: ...
 
     def outcomes(
-        self, fn: Callable[[Any], Any], **options: Any
+        self, fn: Callable[[Any], Any], *wrong: Any, **options: Any
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """Like `map`, but emits how each accepted item ended, as `Success` or `Failure`.
 
@@ -142,36 +166,58 @@ class Streams:
         too; those of dropped ones come as they happen, also in input order.  The results of
         an Observable are one `Success` with the list of them.
         """
-        chosen = self._checked("outcomes", OutcomesKeywords, fn, options)
+        chosen = self._checked("outcomes", OutcomesKeywords, fn, options, wrong)
         return self._operator("outcomes", replace(chosen, on_failure="skip"))
 
     @overload
     def map_batches(
-        self, fn: Callable[[list[_T]], Awaitable[list[_R]]], **options: Unpack[BatchKeywords]
+        self,
+        fn: Callable[[list[_T]], Awaitable[list[_R | Exception]]],
+        **options: Unpack[BatchKeywords],
     ) -> Callable[[Observable[list[_T]]], Observable[_R]]: ...
 
     @overload
     def map_batches(
-        self, fn: Callable[[list[_T]], list[_R]], **options: Unpack[BatchKeywords]
+        self,
+        fn: Callable[[list[_T]], list[_R | Exception]],
+        **options: Unpack[BatchKeywords],
+    ) -> Callable[[Observable[list[_T]]], Observable[_R]]: ...
+
+    @overload
+    def map_batches(
+        self,
+        fn: Callable[[list[_T]], Awaitable[Sequence[_R]]],
+        **options: Unpack[BatchKeywords],
+    ) -> Callable[[Observable[list[_T]]], Observable[_R]]: ...
+
+    @overload
+    def map_batches(
+        self,
+        fn: Callable[[list[_T]], Sequence[_R]],
+        **options: Unpack[BatchKeywords],
     ) -> Callable[[Observable[list[_T]]], Observable[_R]]: ...
 
     def map_batches(
-        self, fn: Callable[[Any], Any], **options: Any
+        self, fn: Callable[[Any], Any], *wrong: Any, **options: Any
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: lists in, the results of their items out, one by one.
 
         As `map`, with each list as one task.  `fn` returns a list of as many results, each
         at the place of its item; a result that is an exception is the failure of that item.
         If `fn` raises, or returns another number (`BatchSizeError`), all items of the batch
-        have failed.  `report` counts batches.
+        have failed.  With `retry`, the items whose results are exceptions are tried again,
+        as a batch of their own, and the other results come out; a `breaker` counts each item.
+        `report` counts batches, those too.
 
         Args:
             fn: A ``def`` or ``async def`` of a list that returns a list.
             bisect: Whether a batch that failed as a whole is run again in two halves, down
                 to single items, so that only the bad ones fail.
-            options: Those of `map`.
+            options: `concurrency`, `order`, `key`, `priority`, `max_reorder`, `timeout`,
+                `deadline`, `max_failures`, `retry`, `breaker`, `limit`, `hedge`,
+                `on_failure`, `max_pending` and `overflow`, as for `map`.
         """
-        chosen = self._checked("map_batches", BatchKeywords, fn, options)
+        chosen = self._checked("map_batches", BatchKeywords, fn, options, wrong)
         return self._operator("map_batches", replace(chosen, fn=OfBatches(fn)), BatchFlow)
 
     @overload
@@ -190,7 +236,7 @@ class Streams:
     ) -> Callable[[Observable[_T]], Observable[_R]]: ...
 
     def switch_map(
-        self, fn: Callable[[Any], Any], **options: Any
+        self, fn: Callable[[Any], Any], *wrong: Any, **options: Any
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: a new item cancels the one before it; only the newest has a result.
 
@@ -202,7 +248,7 @@ class Streams:
             fn: As for `map`; the results of an Observable come out until the next item.
             options: `timeout`, `deadline` and `on_failure`, as for `map`.
         """
-        chosen = self._checked("switch_map", NewestKeywords, fn, options)
+        chosen = self._checked("switch_map", NewestKeywords, fn, options, wrong)
         chosen = replace(chosen, concurrency=1, max_pending=_AMPLE, overflow="drop_oldest")
         return self._operator("switch_map", chosen, SwitchFlow)
 
@@ -222,7 +268,7 @@ class Streams:
     ) -> Callable[[Observable[_T]], Observable[_R]]: ...
 
     def exhaust_map(
-        self, fn: Callable[[Any], Any], **options: Any
+        self, fn: Callable[[Any], Any], *wrong: Any, **options: Any
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         """An operator: items that arrive while one waits or runs are dropped.
 
@@ -233,7 +279,7 @@ class Streams:
             queue_latest: Whether the newest of those items waits, and runs next.
             options: `timeout`, `deadline` and `on_failure`, as for `map`.
         """
-        chosen = self._checked("exhaust_map", ExhaustKeywords, fn, options)
+        chosen = self._checked("exhaust_map", ExhaustKeywords, fn, options, wrong)
         chosen = replace(
             chosen,
             concurrency=1,
@@ -251,18 +297,23 @@ class Streams:
         thread reads, and waits while there is none.  Operators may be in between.
         """
         if not isinstance(items, (Iterable, AsyncIterable)):
-            raise InvalidArgumentType(f"items must be iterable, got {items!r}")
+            raise InvalidArgumentType(f"items must be iterable, got {checks.shown(items)}")
         return pull(self._engine, items)
 
     def _checked(
-        self, method: str, known: type, fn: Any, options: Mapping[str, Any]
+        self,
+        method: str,
+        known: type,
+        fn: Any,
+        options: Mapping[str, Any],
+        wrong: Sequence[Any] = (),
     ) -> FlowOptions:
+        _no_items(method, wrong)
         return FlowOptions.check(method, known, fn, self._max_pending, options)
 
     def _operator(
         self, method: str, options: FlowOptions, kind: type[Flow] = Flow
     ) -> Callable[[Observable[Any]], Observable[Any]]:
-        engine = self._engine
         outcomes = method == "outcomes"
         keeps_drops = outcomes or not isinstance(options.on_failure, str)
         name = f"{self.name}.{method}"
@@ -271,13 +322,17 @@ class Streams:
             def subscribe(
                 observer: abc.ObserverBase[Any], default: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
+                engine = self._engine  # whoever has the operator keeps the pool
                 ledger = options.open(engine.ledger, keeps_drops)
                 flow = kind(engine, options, ledger, observer, outcomes, name, current_inlet())
                 try:
-                    engine.open(flow)
+                    engine.open(flow, waits=default is not None and default is _RUN)
                 except PoolClosed as error:
                     observer.on_error(error)
                     return Disposable()
+                for node in nodes_below():
+                    if is_stage(node):
+                        engine.wait_for(node)
                 with feeding(flow, flow):
                     flow.upstream.disposable = source.subscribe(
                         flow.on_next,

@@ -6,15 +6,27 @@
 import asyncio
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from concurrent.futures._base import (
+    CANCELLED,
+    CANCELLED_AND_NOTIFIED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+)
 from contextvars import copy_context
 from typing import Any, Generic, TypeVar
 
+from rxpool._checks import seconds_to_wait
+from rxpool._core.causes import ends_program
 from rxpool._core.inlet import Node
+from rxpool._core.sleeper import Sleeper
+from rxpool._forks import bury, free
+from rxpool.backends import apply
+from rxpool.errors import PoolClosed
 from rxpool.pool._engine import Engine
 from rxpool.pool._ledger import FULL, STARTED, FlowLedger, Task, Withdrawn
 
-__all__ = ("Calls", "PoolFuture", "apply")
+__all__ = ("Calls", "PoolFuture", "let_go")
 
 _R = TypeVar("_R")
 
@@ -33,7 +45,19 @@ class PoolFuture(Future[_R], Generic[_R]):
 
     def __await__(self) -> Generator[Any, None, _R]:
         self._calls.help(self)
-        return asyncio.wrap_future(self).__await__()
+        if not self.done():
+            # Not by the exception of a future of the loop: what is thrown into a coroutine is
+            # not always what comes out of it.
+            sleeper = Sleeper()
+            self.add_done_callback(lambda _: sleeper.wake())
+            try:
+                yield from sleeper.sleep().__await__()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        if self.cancelled():
+            raise asyncio.CancelledError
+        return super().result()
 
     def cancel(self) -> bool:
         """Cancel the call if it has not started."""
@@ -48,20 +72,41 @@ class PoolFuture(Future[_R], Generic[_R]):
         self._calls.help(self)
         if not self.done():
             self._calls.waits()
-        return super().result(timeout)
+        return super().result(seconds_to_wait(timeout))
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """The exception raised, or None; waits for the end."""
         self._calls.help(self)
         if not self.done():
             self._calls.waits()
-        return super().exception(timeout)
+        return super().exception(seconds_to_wait(timeout))
+
+    def forked(self, why: str) -> None:
+        """This is a forked child, and the result will come to the parent alone.
+
+        Callbacks are not made: they are the parent's.  This thread may be waiting, if it was
+        a signal handler that forked.
+        """
+        own: Any = self
+        bury(own._done_callbacks, self._task)
+        own._done_callbacks = []
+        self._task = None
+        if self._state in (PENDING, RUNNING):
+            self._exception = PoolClosed(why)
+            self._state = FINISHED
+        elif self._state == CANCELLED:
+            self._state = CANCELLED_AND_NOTIFIED
+        let_go(self)
 
 
-def apply(call: tuple[Callable[..., Any], Any, Any]) -> Any:
-    """Make a call of `submit`, wherever that is."""
-    function, args, kwargs = call
-    return function(*args, **kwargs)
+def let_go(future: Any) -> None:
+    """In a forked child: let go of who waits for *future*, which has ended."""
+    free(future._condition)
+    for waiter in future._waiters:
+        free(waiter.event)
+        if hasattr(waiter, "lock"):
+            free(waiter.lock)
+        waiter.add_exception(future)
 
 
 class Calls:
@@ -78,6 +123,8 @@ class Calls:
         self.sources: list[Node] = []
         self.engine = self._engine = engine
         self._opened = False
+        self._line: dict[Sleeper, None] = {}  # coroutines that wait for room, in order
+        self._unsettled: set[PoolFuture[Any]] = set()  # for a child that is forked meanwhile
         ledger.binding = self
         engine.standing.append(ledger)
         ledger.divisible = False  # a call can be cancelled until its worker takes it
@@ -104,26 +151,70 @@ class Calls:
             raise Withdrawn("the future was cancelled")
         return apply, (function, args, kwargs)
 
-    def submit(self, function: Callable[..., Any], args: Any, kwargs: Any) -> PoolFuture[Any]:
-        """Accept a call; waits for room."""
+    def submit(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, admitted: bool = False
+    ) -> PoolFuture[Any]:
+        """Accept a call; waits for room.  One that is *admitted* may come to a closing pool."""
+        task, future = self._prepare(function, args, kwargs)
+        self._enter(task, future, admitted=admitted)
+        return future
+
+    async def submit_async(
+        self, function: Callable[..., Any], args: Any, kwargs: Any
+    ) -> PoolFuture[Any]:
+        """Accept a call when there is room; those that wait for it come in, one by one."""
+        task, future = self._prepare(function, args, kwargs)
+        line, sleeper = self._line, Sleeper()
+        line[sleeper] = None
+        try:
+            while next(iter(line)) is not sleeper or not self._enter(task, future, False):
+                if next(iter(line)) is sleeper and not self._engine.on_room(
+                    self.ledger, sleeper.wake
+                ):
+                    continue
+                self._engine.give_way()
+                await sleeper.sleep()
+                task.accepted = self._engine.now()
+        finally:
+            with self._engine.lock:
+                line.pop(sleeper, None)
+                first = next(iter(line), None)
+            if first is not None:
+                first.wake()
+        return future
+
+    def _prepare(
+        self, function: Callable[..., Any], args: Any, kwargs: Any
+    ) -> tuple[Task, PoolFuture[Any]]:
         future: PoolFuture[Any] = PoolFuture(self)
         call = (function, args, kwargs, future)
         task = future._task = Task(self.ledger, call, self._engine.now())
         context = copy_context()
         if len(context):
             task.context = context
-        self._enter(task)
-        return future
+        return task, future
 
-    def _enter(self, task: Task, waits: bool = True) -> bool:
+    def _enter(
+        self, task: Task, future: PoolFuture[Any], waits: bool = True, admitted: bool = False
+    ) -> bool:
         """Accept a task; False if there is no room for it and the caller does not wait."""
+        entered = False
+        self._unsettled.add(future)
+        try:
+            entered = self._accept(task, waits, admitted)
+        finally:
+            if not entered:
+                self._unsettled.discard(future)
+        return entered
+
+    def _accept(self, task: Task, waits: bool, admitted: bool) -> bool:
         engine, ledger = self._engine, self.ledger
         if not self._opened:
             engine.meter.look()
         while True:
             entry = None
             with engine.lock:
-                self._check_open()
+                self._check_open(admitted)
                 verdict = engine.ledger.accept(ledger, task)
                 if verdict != FULL:
                     self._open()
@@ -132,8 +223,8 @@ class Calls:
             if verdict == STARTED:
                 engine.start((task,))
             engine.carry_out(chores)
-            if ledger.deadline is not None and not ledger.armed:
-                engine.watch(ledger)
+            if ledger.times.deadline is not None and not ledger.times.armed:
+                engine.timeouts.watch(ledger)
             engine.deliver(self, entry)
             if verdict != FULL:
                 return True
@@ -143,14 +234,14 @@ class Calls:
                 return True
             task.accepted = engine.now()
 
-    def _check_open(self) -> None:
-        self._engine.check_open()
+    def _check_open(self, admitted: bool) -> None:
+        self._engine.check_open(admitted)
 
     def _open(self) -> None:
         """This is a flow now that a closing pool waits for.  Locked."""
         if not self._opened:
             self._opened = True
-            self._engine.flows[self] = False
+            self._engine.enter(self, False)
 
     def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """Never called: there is no `swift`."""
@@ -164,6 +255,7 @@ class Calls:
             if task is None or task.running or task.settled:
                 return False
             engine.ledger.withdraw(task, "the future was cancelled")
+            self._unsettled.discard(future)
             self.note_quiet()
             chores = engine.chores()
         engine.carry_out(chores)
@@ -174,10 +266,12 @@ class Calls:
         task = future._task
         if task is not None and not future.done():
             self._engine.run_waiting(task)
+        elif not future.done():  # several calls
+            self._engine.make_way(self.ledger)
 
     def waits(self) -> None:
         """This thread is going to wait for a call."""
-        self._engine.backend.waits()
+        self._engine.step_aside()
 
     def claim(self) -> Any:
         """A call that ended; calls are independent, so there is no turn to wait for."""
@@ -202,11 +296,18 @@ class Calls:
         future = self._future(entry)
         # A result keeps neither the arguments nor the books alive.
         future._task = None
-        with suppress(InvalidStateError):  # cancelled meanwhile
+        try:
             if entry.error is not None:
                 future.set_exception(entry.error)
             else:
                 future.set_result(entry.value)
+        except InvalidStateError:
+            pass  # cancelled meanwhile
+        except BaseException as error:  # of a callback; futures see to an Exception
+            self._engine.fault("a callback of a future", error)
+            if ends_program(error):
+                raise
+        self._unsettled.discard(future)
         with self._engine.lock:
             self.note_quiet()
 
@@ -215,6 +316,9 @@ class Calls:
 
     def cut(self) -> None:
         """Calls come in one by one: there is no source to cut."""
+
+    def condemn(self, error: Exception, fed: bool) -> None:
+        """Each future says for itself what became of it."""
 
     def terminate(self, reason: str) -> None:
         """Settle every future now; those that did not run are cancelled."""
@@ -226,6 +330,14 @@ class Calls:
         engine.carry_out(chores)
         engine.cut_off(tasks)
         engine.deliver(self, entry)
+
+    def forked(self, why: str) -> None:
+        """See `Binding`."""
+        self._opened = False
+        for future in self._unsettled:
+            future.forked(why)
+        self._unsettled.clear()
+        self._line.clear()
 
     @property
     def quiet(self) -> bool:
@@ -239,6 +351,5 @@ class Calls:
         """With nothing in flight this is no flow that a closing pool waits for.  Locked."""
         if self._opened and self._is_quiet():
             self._opened = False
-            self._engine.flows.pop(self, None)
-            self._engine.changed.notify_all()
+            self._engine.remove(self)
             self._engine.tell_changed()

@@ -6,9 +6,11 @@ import pathlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
+from rxpool._forks import afresh, heed, kept
 from rxpool.errors import InvalidArgument, RxPoolError
 from rxpool.records._kept import shown
 
@@ -30,7 +32,7 @@ class Database:
         self.path = path
         self.kind = kind
         # A leaf lock: values are pickled before it is taken.
-        self._lock = threading.Lock()
+        self._lock = afresh(threading.Lock())
         self._connection: sqlite3.Connection | None = None
         _refuse_others(path, kind)
         connection = _connect(path)
@@ -40,6 +42,13 @@ class Database:
             connection.close()
             raise
         self._connection = connection
+        self._process = os.getpid()
+        self._foreign: sqlite3.Connection | None = None
+        heed(kept(self))
+
+    def forked(self) -> None:
+        """A child may neither use nor close the connection, nor open another to the file."""
+        self._foreign, self._connection = self._connection or self._foreign, None
 
     def _prepare(
         self, connection: sqlite3.Connection, version: int, schema: Sequence[str]
@@ -63,17 +72,17 @@ class Database:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Run a statement; what it changes is committed when this returns."""
-        with self._lock:
+        with self._lock, self._named():
             return self._opened().execute(sql, parameters).fetchall()
 
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """The same; answers how many rows it changed."""
-        with self._lock:
+        with self._lock, self._named():
             return self._opened().execute(sql, parameters).rowcount
 
     def change_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
         """Run a statement for each of many parameters, as one transaction."""
-        with self._lock:
+        with self._lock, self._named():
             connection = self._opened()
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -83,7 +92,22 @@ class Database:
                 _roll_back(connection)
                 raise
 
+    @contextmanager
+    def _named(self) -> Generator[None, None, None]:
+        """Errors of SQLite say in which file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            if error.args and self.path not in str(error):
+                error.args = (f"{error}, in the {self.kind} {self.path}", *error.args[1:])
+            raise
+
     def _opened(self) -> sqlite3.Connection:
+        if self._foreign is not None:
+            raise RxPoolError(
+                f"the {self.kind} {self.path} was opened in process {self._process}, and "
+                "SQLite does not work on after a fork: open it in the forked process alone"
+            )
         if self._connection is None:
             raise RxPoolError(f"the {self.kind} {self.path} is closed")
         return self._connection

@@ -51,7 +51,7 @@ def _check(value: Any) -> None:
     if issubclass(kind, dict):
         for key, inner in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"keys must be str, got {key!r}")
+                raise TypeError(f"keys must be str, got {shown(key)}")
             _check(inner)
     elif issubclass(kind, (list, tuple)):
         for inner in value:

@@ -8,8 +8,10 @@ from types import TracebackType
 from typing import Any, Final, Literal, Self, TypeAlias
 
 from rxpool import _checks as checks
-from rxpool.errors import InvalidArgument, InvalidArgumentType, NotPicklable
+from rxpool._forks import afresh
+from rxpool.errors import DamagedRecord, InvalidArgument, InvalidArgumentType, NotPicklable
 from rxpool.records._database import Database
+from rxpool.records._entry import Damaged, sealed, unsealed
 from rxpool.records._fingerprint import fingerprint as fingerprint_of
 from rxpool.records._fingerprint import name_of, settings_of
 from rxpool.records._identity import identify_with, identity
@@ -36,9 +38,10 @@ class Journal:
     """Remembers which items a function has finished, and with which results.
 
     A run that is killed at any instant and started again with the same journal does the
-    rest.  Results are in the file when `JournalRun.record` returns: a program that is killed
-    loses none.  They are not forced onto the disk one by one, so a power failure may cost
-    the last ones, which are then done again.
+    rest, and emits all: what was finished before comes from the journal.  Results are in the
+    file when `JournalRun.record` returns: a program that is killed loses none.  They are not
+    forced onto the disk one by one, so a power failure may cost the last ones, which are then
+    done again.
 
     Args:
         path: An SQLite file; made when it is not there.  Several processes may use it at
@@ -46,8 +49,11 @@ class Journal:
         key: Gives each item its id, a str or an int.  Without it the id is the item itself
             if that is a str or an int, else its canonical JSON; an item that has none is
             `InvalidItem`.
-        emit: What becomes of an item that an earlier run finished: ``"skip"`` leaves it
-            out, ``"stored"`` emits the stored result.  Results are stored either way.
+        emit: What becomes of an item that an earlier run finished: ``"stored"`` emits the
+            stored result, ``"skip"`` leaves it out.  Results are stored either way.  A run
+            that is killed has finished items whose results were not emitted yet, or had not
+            come through the stages below, or not to the disk: with ``"skip"`` those are
+            gone.  So that is for functions that save what they do themselves.
         fingerprint: Stands for the function and its settings.  Without it, results count
             only for a function with the same name, code, defaults, simple free variables
             and settings; a change of the function, or another version of Python, means that
@@ -67,7 +73,7 @@ class Journal:
         path: Path,
         *,
         key: Callable[[Any], str | int] | None = None,
-        emit: Emit = "skip",
+        emit: Emit = "stored",
         fingerprint: str | None = None,
     ) -> None:
         if key is not None:
@@ -75,14 +81,14 @@ class Journal:
         checks.one_of("emit", emit, ("skip", "stored"))
         given: Any = fingerprint
         if given is not None and not isinstance(given, str):
-            raise InvalidArgumentType(f"fingerprint must be a str, got {given!r}")
+            raise InvalidArgumentType(f"fingerprint must be a str, got {shown(given)}")
         if given == "":
-            raise InvalidArgument(f"fingerprint must not be empty, got {given!r}")
+            raise InvalidArgument(f"fingerprint must not be empty, got {shown(given)}")
         self.path = os.path.abspath(path)
         self.emit: Emit = emit
         self._key = key
         self._fingerprint = fingerprint
-        self._lock = threading.Lock()
+        self._lock = afresh(threading.Lock())
         self._name: str | None = None  # of the function that a given fingerprint is for
         self._database = Database(self.path, _KIND, _VERSION, _SCHEMA)
 
@@ -188,17 +194,23 @@ class JournalRun:
         """The result in a tuple, as it may be None itself; None: not finished.
 
         Raises:
+            DamagedRecord: If it is not what was written.
             NotPicklable: If the result cannot be unpickled here.
         """
         sql = "SELECT value FROM finished WHERE function = ? AND item = ?"
         rows = self._database.rows(sql, (self._function, id))
         if not rows:
             return None
+        what, where = f"the stored result of item {id}", f"in {self._database.path}"
         try:
-            return (pickle.loads(rows[0][0]),)
+            data = unsealed(id, rows[0][0])
+        except Damaged as error:
+            raise DamagedRecord(f"{what} {where} is damaged: {error}") from None
+        try:
+            return (pickle.loads(data),)
         except Exception as error:
             raise NotPicklable(
-                f"the stored result of item {id} cannot be unpickled here: {error!r}"
+                f"{what} cannot be unpickled here, {where}: {error!r}"
             ) from error
 
     def record(self, id: str, value: Any) -> None:
@@ -221,7 +233,7 @@ class JournalRun:
 
     def _row(self, id: str, value: Any) -> tuple[int, str, bytes]:
         try:
-            return self._function, id, pickle.dumps(value, 5)
+            return self._function, id, sealed(id, pickle.dumps(value, 5))
         except Exception as error:
             raise NotPicklable(
                 f"the result of item {id} cannot be stored: {shown(value)}: {error!r}"

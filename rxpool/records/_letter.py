@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import isfinite
 from typing import Any, Final
 
 from rxpool._log import log
@@ -13,7 +14,7 @@ from rxpool.errors import InvalidArgument
 from rxpool.outcomes import Failure
 from rxpool.records._kept import KINDS, Kept, keep, writable
 
-__all__ = ("BEGINNING", "DeadLetter", "Encode", "from_line", "letter_of", "to_line")
+__all__ = ("BEGINNING", "DeadLetter", "Encode", "from_line", "letter_of", "seconds", "to_line")
 
 #: gives what is to be kept in place of an item
 Encode = Callable[[Any], Any]
@@ -46,6 +47,14 @@ class DeadLetter:
         """
         what = f"the item of the dead letter of {self.time.isoformat()} ({self.error})"
         return self.kept.load(what, self.allow_pickle)
+
+
+def seconds(value: Any) -> float:
+    """A number that was kept; ValueError or OverflowError if it is no finite one."""
+    found = float(value)
+    if not isfinite(found):
+        raise ValueError(f"{value!r} is not finite")
+    return found
 
 
 def letter_of(failure: Failure[Any], time: datetime, encode: Encode | None) -> DeadLetter:
@@ -118,13 +127,13 @@ def from_line(line: bytes, allow_pickle: bool) -> DeadLetter | None:
             message=str(fields["message"]),
             traceback=str(fields["traceback"]),
             attempts=int(fields["attempts"]),
-            waited=float(fields["waited"]),
-            took=float(fields["took"]),
+            waited=seconds(fields["waited"]),
+            took=seconds(fields["took"]),
             time=datetime.fromisoformat(fields["time"]),
             kept=Kept(kind, data),
             allow_pickle=allow_pickle,
         )
     except InvalidArgument:
         raise
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
         raise InvalidArgument(f"this is JSON, but no dead letter: {line[:80]!r}") from error

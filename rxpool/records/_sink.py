@@ -9,9 +9,11 @@ from typing import Any, Self, TypeAlias
 
 from reactivex import abc
 
+from rxpool._forks import afresh
 from rxpool._log import log
 from rxpool.errors import InvalidArgumentType, RxPoolError
 from rxpool.outcomes import Failure, Success
+from rxpool.records._kept import shown
 from rxpool.records._letter import DeadLetter, Encode, letter_of
 
 __all__ = ("DeadLetters", "Path")
@@ -26,7 +28,7 @@ class DeadLetters(abc.ObserverBase[Any]):
         self.path = path
         self._encode = encode
         # A leaf lock: items are pickled and shown before it is taken.
-        self._lock = threading.Lock()
+        self._lock = afresh(threading.Lock())
         self._closed = False
 
     def on_next(self, value: Any) -> None:
@@ -43,7 +45,9 @@ class DeadLetters(abc.ObserverBase[Any]):
             return
         failure: Any = value
         if not isinstance(failure, Failure):
-            raise InvalidArgumentType(f"dead letters are made of Failures, got {failure!r}")
+            raise InvalidArgumentType(
+                f"dead letters are made of Failures, got {shown(failure)}"
+            )
         letter = letter_of(value, datetime.now(UTC), self._encode)
         with self._lock:
             if self._closed:

@@ -6,9 +6,10 @@ from contextlib import closing
 from datetime import datetime
 from typing import Final
 
+from rxpool.errors import InvalidArgument
 from rxpool.records._database import Database, connect_to_read
 from rxpool.records._kept import Kept
-from rxpool.records._letter import DeadLetter
+from rxpool.records._letter import DeadLetter, seconds
 from rxpool.records._sink import DeadLetters, Path
 
 __all__ = ("SqliteDeadLetters", "read_table")
@@ -79,15 +80,21 @@ def read_table(path: str, allow_pickle: bool) -> Iterator[DeadLetter]:
                 return
             for number, *fields in rows:
                 time, error, message, attempts, waited, took, trace, kind, item = fields
-                yield DeadLetter(
-                    error=error,
-                    message=message,
-                    traceback=trace,
-                    attempts=attempts,
-                    waited=waited,
-                    took=took,
-                    time=datetime.fromisoformat(time),
-                    kept=Kept(kind, item),
-                    allow_pickle=allow_pickle,
-                )
+                try:
+                    letter = DeadLetter(
+                        error=error,
+                        message=message,
+                        traceback=trace,
+                        attempts=int(attempts),
+                        waited=seconds(waited),
+                        took=seconds(took),
+                        time=datetime.fromisoformat(time),
+                        kept=Kept(kind, item),
+                        allow_pickle=allow_pickle,
+                    )
+                except (TypeError, ValueError, OverflowError) as problem:
+                    raise InvalidArgument(
+                        f"row {number} in {path} is no dead letter: {problem}"
+                    ) from problem
+                yield letter
                 done = number

@@ -5,7 +5,11 @@ from time import monotonic
 from typing import Any
 
 from reactivex import abc
-from reactivex.scheduler import VirtualTimeScheduler
+from reactivex.scheduler import (
+    ImmediateScheduler,
+    NewThreadScheduler,
+    VirtualTimeScheduler,
+)
 from reactivex.scheduler.scheduler import Scheduler
 
 from rxpool.timing._scheduler import TimerScheduler
@@ -17,7 +21,10 @@ class Clock:
     """What operators and pool need of a scheduler: the time, and one-shot alarms.
 
     A virtual scheduler is asked for its time.  Schedulers that follow the wall clock are
-    not: durations are measured with `time.monotonic` there.
+    not: durations are measured with `time.monotonic` there.  Two of them are no use for alarms
+    either, and the shared `TimerScheduler` stands in: a `NewThreadScheduler`, which is what
+    ``run()`` brings, would keep a thread for each alarm until it is due, disposed of or not;
+    an `ImmediateScheduler` refuses to wait.
 
     Attributes:
         now: Gives the present in seconds; only differences mean anything.
@@ -27,6 +34,8 @@ class Clock:
     __slots__ = ("_scheduler", "now", "virtual")
 
     def __init__(self, scheduler: abc.SchedulerBase) -> None:
+        if isinstance(scheduler, (NewThreadScheduler, ImmediateScheduler)):
+            scheduler = TimerScheduler.singleton()
         self._scheduler = scheduler
         self.virtual = isinstance(scheduler, VirtualTimeScheduler)
         self.now: Callable[[], float] = _reader(scheduler)
@@ -38,6 +47,12 @@ class Clock:
             if scheduler is not None:
                 return cls(scheduler)
         return cls(TimerScheduler.singleton())
+
+    def stands_still(self, loop: Any) -> bool:
+        """Whether nothing rings while this thread, and the event loop *loop* on it, wait."""
+        return self.virtual or (
+            loop is not None and getattr(self._scheduler, "_loop", None) is loop
+        )
 
     def alarm(self, due: float, ring: Callable[[float], object]) -> abc.DisposableBase:
         """Call ``ring(now)`` at *due*; the time it is given is never before *due*.

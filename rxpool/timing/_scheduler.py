@@ -1,6 +1,5 @@
 """`TimerScheduler`: all timers of a process on one heap and the monotonic clock."""
 
-import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,13 +8,14 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
 from typing import Any, ClassVar, TypeVar
-from weakref import WeakSet
 
 from reactivex import abc, typing
 from reactivex.disposable import CompositeDisposable, SingleAssignmentDisposable
 from reactivex.scheduler.periodicscheduler import PeriodicScheduler
 
+from rxpool._forks import afresh, bury, end_child, heed
 from rxpool._log import report_uncaught
+from rxpool._threads import DaemonThread, exiting
 
 __all__ = ("TimerScheduler",)
 
@@ -58,26 +58,24 @@ class TimerScheduler(PeriodicScheduler):
     clock at the start of the process plus the monotonic time since.
 
     An exception of an action goes to the log and to `threading.excepthook`.  All methods
-    can be called from any thread.
+    can be called from any thread.  A forked child begins without timers.
     """
 
     _shared: ClassVar["TimerScheduler | None"] = None
-    _all: ClassVar["WeakSet[TimerScheduler]"] = WeakSet()
-    _guard: ClassVar[threading.Lock] = threading.Lock()
+    _guard: ClassVar[threading.Lock] = afresh(threading.Lock())
 
     def __init__(self) -> None:
         super().__init__()
-        self._heap: list[_Timer] = []
-        self._reset()
-        TimerScheduler._all.add(self)
-
-    def _reset(self) -> None:
         # One lock guards everything below.  It is re-entrant because a finaliser that
         # disposes a timer can run anywhere, also while this thread holds the lock.
-        lock = threading.RLock()
-        self._lock = lock
-        self._changed = threading.Condition(lock)  # the earliest due time changed
-        self._standby = threading.Condition(lock)  # somebody else must watch
+        self._lock = lock = threading.RLock()
+        self._changed = afresh(threading.Condition(lock))  # the earliest due time changed
+        self._standby = afresh(threading.Condition(lock))  # somebody else must watch
+        self._heap: list[_Timer] = []
+        self._reset()
+        heed(self)
+
+    def _reset(self) -> None:
         for timer in self._heap:
             timer.action = None  # set before a fork: nobody will run it
         self._heap = []
@@ -88,7 +86,6 @@ class TimerScheduler(PeriodicScheduler):
         # One entry for each thread that is new, or done with its action, and waits for the
         # lock to see whether to watch.  Appending and popping are atomic, lock or no lock.
         self._coming: list[None] = []
-        self._keepers = 0
         self._watched = False
         self._summoned = False
         self._origin = datetime.now(UTC), monotonic()
@@ -121,9 +118,11 @@ class TimerScheduler(PeriodicScheduler):
             if not self._watched:
                 try:
                     self._summon()
-                except BaseException:
-                    timer.dispose()
-                    raise
+                except BaseException as error:
+                    # A thread that is busy with an action watches after it, this one perhaps.
+                    if not (self._threads and isinstance(error, RuntimeError)):
+                        timer.dispose()
+                        raise
             elif self._heap[0] is timer:
                 self._changed.notify()
             return timer
@@ -163,17 +162,10 @@ class TimerScheduler(PeriodicScheduler):
 
         return CompositeDisposable(inner, self.at(due, run))
 
-    def keep_thread(self) -> None:
-        """Have a thread, idle or not, until `let_thread_go` is called as often."""
-        with self._lock:
-            self._keepers += 1
-            if not self._watched:
-                self._summon()
-
-    def let_thread_go(self) -> None:
-        """Undo one `keep_thread`."""
-        with self._lock:
-            self._keepers -= 1
+    def forked(self) -> None:
+        """A child has none of the threads, and none of the parent's timers."""
+        bury(*(timer.action for timer in self._heap))
+        self._reset()
 
     def _forget(self, timer: _Timer) -> None:
         with self._lock:
@@ -199,7 +191,7 @@ class TimerScheduler(PeriodicScheduler):
         self._threads += 1
         self._coming.append(None)
         try:
-            threading.Thread(target=self._work, name="rxpool-timer", daemon=True).start()
+            DaemonThread(self._work, "rxpool-timer").start()
         except BaseException:
             self._threads -= 1
             self._coming.pop()
@@ -217,7 +209,11 @@ class TimerScheduler(PeriodicScheduler):
             try:
                 action()
             except BaseException as error:
+                if coming is not self._coming:
+                    end_child(error)
                 report_uncaught("timer", error)
+            if coming is not self._coming:
+                end_child()  # the action forked, and this is the child
             coming.append(None)
             del action  # an idle thread keeps nothing of the last action alive
 
@@ -228,7 +224,7 @@ class TimerScheduler(PeriodicScheduler):
                 self._spare += 1
                 called = self._standby.wait(_LINGER)
                 self._spare -= 1
-                if not called and self._watched:
+                if not called and self._watched and not exiting.frugally:
                     self._threads -= 1
                     return None
                 continue
@@ -252,7 +248,8 @@ class TimerScheduler(PeriodicScheduler):
                 heappop(self._heap)
                 self._dead -= 1
             if not self._heap:
-                if not (self._changed.wait(_LINGER) or self._heap or self._keepers):
+                called = self._changed.wait(_LINGER)
+                if not (called or self._heap or exiting.frugally):
                     return None
                 continue
             delay = self._heap[0].due - monotonic()
@@ -262,14 +259,3 @@ class TimerScheduler(PeriodicScheduler):
             timer = heappop(self._heap)
             action, timer.action = timer.action, None
             return action
-
-
-def _start_afresh() -> None:
-    """After a fork the child has none of the threads: start with an empty heap."""
-    TimerScheduler._guard = threading.Lock()  # pyright: ignore[reportPrivateUsage]
-    for scheduler in list(TimerScheduler._all):  # pyright: ignore[reportPrivateUsage]
-        scheduler._reset()  # pyright: ignore[reportPrivateUsage]
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_afresh)

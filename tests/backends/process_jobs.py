@@ -157,7 +157,6 @@ def raise_named(name):
         "SystemExit": SystemExit,
         "KeyboardInterrupt": KeyboardInterrupt,
         "GeneratorExit": GeneratorExit,
-        "StopIteration": StopIteration,
         "MemoryError": MemoryError,
     }[name]("from afar")
 
@@ -277,6 +276,9 @@ def _make_there(message, worker):
 
 class Speechless(Exception):
     """Its text fails, and it cannot be pickled."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
 
     def __str__(self):
         raise RuntimeError("no words")

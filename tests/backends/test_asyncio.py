@@ -717,10 +717,20 @@ async def test_leaving_by_an_exception_cancels():
 
 @on_loop
 async def test_a_plain_with_says_that_it_cannot_wait():
-    """The work is finished nevertheless, and the pool ends then."""
+    """What is not done is cancelled: nothing goes on after the block."""
+    done = []
+
+    async def tell(_):
+        await pause(1)
+        done.append(1)
+
     with pytest.raises(WouldBlock, match="async with"), WorkerPool(2, on="asyncio") as pool:
-        future = pool.submit(pause, 1)
-    assert await future == 1
+        futures = [pool.submit(tell, 1) for _ in range(3)]
+    assert all(isinstance(future.exception(), TaskCancelled) for future in futures)
+    await pause(1)
+    await pause(1)
+    assert done == []
+    assert pool.close() is True
     with WorkerPool(2, on="asyncio") as pool:
         assert await pool.submit(pause, 1) == 1
     pool = WorkerPool(2, on="asyncio")
@@ -962,9 +972,9 @@ def test_lots_are_bounded_in_time(monkeypatch):
         backend = pool._engine.backend
         monkeypatch.setattr(_asyncio_slot, "_TURN", 3)
         backend.now = lambda: next(clock)
-        finish = pool._engine.finish
+        finish = pool._engine.runner.finish
         monkeypatch.setattr(
-            pool._engine,
+            pool._engine.runner,
             "finish",
             lambda tasks, rest, go_on: (sizes.append(len(tasks)), finish(tasks, rest, go_on)),
         )

@@ -11,6 +11,7 @@ from concurrent.futures import (
     ThreadPoolExecutor,
 )
 from contextvars import ContextVar
+from itertools import count, islice
 
 import pytest
 import reactivex as rx
@@ -24,7 +25,9 @@ from rxpool import (
     WorkerPool,
     current_task,
 )
+from rxpool.backends._executor_window import Window
 from tests import executor_jobs as jobs
+from tests.backends.clusters import dask_executor
 
 WAIT = 20.0  #: seconds after which something that should happen is given up
 MARK = ContextVar("mark", default="none")
@@ -85,6 +88,14 @@ class Manual(Executor):
         else:
             future.set_result(value)
 
+    def begin(self):
+        """A worker has taken the first call."""
+        assert self.calls[0][0].set_running_or_notify_cancel()
+
+    def end(self):
+        """The first call, which was begun, ends."""
+        self.calls.pop(0)[0].set_result(None)
+
 
 @pytest.fixture(scope="module", params=["threads", "processes", "loky"])
 def executor(request):
@@ -114,7 +125,9 @@ def nothing_is_held(pool):
     """No thread of the executor is taken for busy."""
     backend = pool._engine.backend
     until(lambda: backend._inside == 0)
-    assert backend._held == set()
+    window = backend._window
+    kept = (backend._lent, backend._ready, window._busy, window._mail)
+    assert not any(kept)
 
 
 # -- every kind ----------------------------------------------------------------------------
@@ -168,11 +181,10 @@ def test_the_window(executor):
 
 
 def test_a_timeout(executor):
-    """The item fails in time, and its slot is free."""
+    """The item fails in time, and others go on."""
     with WorkerPool(2, on=executor) as pool:
-        seen = collect(pool.pull([0.4, 0.0]).pipe(pool.outcomes(jobs.slow, timeout=0.2)))
-        errors = [outcome.error for outcome in seen if isinstance(outcome, Failure)]
-        assert [type(error) for error in errors] == [TaskTimeout]
+        seen = collect(pool.pull([1.0]).pipe(pool.outcomes(jobs.slow, timeout=0.1)))
+        assert [type(outcome.error) for outcome in seen] == [TaskTimeout]
         assert pool.submit(jobs.double, 1).result(WAIT) == 2
 
 
@@ -226,6 +238,117 @@ def test_tasks_on_threads_that_wait_for_their_pool():
         for _ in range(50):
             assert pool.submit(threading.current_thread).result(WAIT) is user
         nothing_is_held(pool)
+
+
+class Threads:
+    """A `ThreadPoolExecutor` whose tasks tell on how many threads they are, and of whom."""
+
+    def __init__(self, workers):
+        self.lock, self.here, self.now, self.most = threading.Lock(), threading.local(), 0, 0
+        self.gate, self.began = threading.Event(), threading.Semaphore(0)
+        self.executor = ThreadPoolExecutor(
+            workers, thread_name_prefix="users", initializer=self.initialize, initargs=("set",)
+        )
+
+    def initialize(self, value):
+        """What the executor calls on its threads."""
+        self.here.value = value
+
+    def task(self, number):
+        """A short one."""
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        value = getattr(self.here, "value", None), threading.current_thread().name[:5]
+        with self.lock:
+            self.now -= 1
+        return number, value
+
+    def hang(self, number):
+        """One that goes on."""
+        with self.lock:
+            self.now += 1
+        self.began.release()
+        self.gate.wait(WAIT)
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+@pytest.mark.parametrize(("workers", "slots"), [(2, 2), (4, 2)])
+def test_work_that_goes_on_keeps_its_slot_and_its_thread(how, workers, slots):
+    """On threads too: no other runs more than there are slots for, or elsewhere."""
+    threads = Threads(workers)
+    with threads.executor as executor, WorkerPool(slots, on=executor) as pool:
+        if how == "timeout":
+            seen = collect(pool.pull([1]).pipe(pool.outcomes(threads.hang, timeout=0.05)))
+            assert [type(outcome.error) for outcome in seen] == [TaskTimeout]
+        else:
+            flow = rx.of(1).pipe(pool.map(threads.hang)).subscribe()
+            assert threads.began.acquire(timeout=WAIT)
+            flow.dispose()
+        assert pool.report().abandoned == 1
+        flows = [pool.imap(threads.task, range(100)) for _ in range(2)]
+        expected = [(n, ("set", "users")) for n in range(100)]
+        assert [sorted(flow) for flow in flows] == [expected] * 2
+        assert threads.most == slots
+        assert pool.report().abandoned == 1
+        # Those that wait for such a slot are run when it is free.
+        rest = rx.of(2).pipe(pool.map(threads.hang)).subscribe()
+        for _ in range(2 if how == "timeout" else 1):
+            assert threads.began.acquire(timeout=WAIT)
+        rest.dispose()
+        assert pool.report().abandoned == 2
+        future, gone = pool.submit(threads.task, 5), rx.of(6).pipe(pool.map(threads.task))
+        gone.subscribe().dispose()
+        threads.gate.set()
+        assert future.result(WAIT) == (5, ("set", "users"))
+        until(lambda: pool.report().abandoned == 0)
+        nothing_is_held(pool)
+        assert sorted(pool.imap(threads.task, range(100))) == expected
+        assert threads.most == slots
+
+
+def test_who_waits_for_such_a_slot_is_not_overtaken():
+    """An item that the pool has started comes before those that follow on other threads."""
+    threads = Threads(2)
+    with threads.executor as executor, WorkerPool(2, on=executor) as pool:
+        flow = rx.of(1).pipe(pool.map(threads.hang)).subscribe()
+        assert threads.began.acquire(timeout=WAIT)
+        flow.dispose()
+        first = list(islice(pool.imap(threads.task, count(), order="input"), 1000))
+        assert [number for number, _ in first] == list(range(1000))
+        threads.gate.set()
+
+
+def test_what_has_not_begun_on_a_thread_is_taken_back():
+    """Others of the executor's keep its threads: what is cancelled meanwhile keeps no slot."""
+    threads = Threads(1)
+    with threads.executor as executor, WorkerPool(1, on=executor) as pool:
+        executor.submit(threads.hang, 0)
+        assert threads.began.acquire(timeout=WAIT)
+        for _ in range(3):
+            rx.of(1).pipe(pool.map(threads.task)).subscribe().dispose()
+        assert pool.report().abandoned == 0
+        future = pool.submit(threads.task, 2)
+        threads.gate.set()
+        assert future.result(WAIT) == (2, ("set", "users"))
+        nothing_is_held(pool)
+
+
+def test_threads_beside_the_executor_are_set_up_as_its_are():
+    """A task that waits for its pool has another thread run what it waits for."""
+    threads = Threads(1)
+    with threads.executor as executor, WorkerPool(on=executor) as pool:
+
+        def by_call(number):
+            return pool.submit(threads.task, number).result(WAIT)[1][0]
+
+        def by_stream(number):
+            return collect(pool.pull([number]).pipe(pool.map(threads.task)))[0][1][0]
+
+        for function in (by_call, by_stream):
+            assert list(pool.imap(function, [1, 2])) == ["set"] * 2
 
 
 def test_a_thread_executor_that_is_shut_down():
@@ -370,19 +493,32 @@ def test_an_executor_that_refuses():
             assert error.__cause__ is executor.refusal
 
 
+@pytest.mark.parametrize("name", ["KilledWorker", "WorkerCrashedError", "RayActorError"])
+def test_workers_that_die_elsewhere_are_known_by_name(name):
+    """Dask and Ray say that in words of their own; what else they raise stays what it is."""
+    executor = Manual()
+    with WorkerPool(1, on=executor) as pool:
+        for told, kind in ((name, WorkerCrashed), ("Other", Exception)):
+            future = pool.submit(jobs.double, 1)
+            reason = type(told, (Exception,), {})("no more")
+            executor.calls.pop()[0].set_exception(reason)
+            error = future.exception(WAIT)
+            assert error is reason or (type(error) is kind and error.__cause__ is reason)
+            assert isinstance(error, kind)
+
+
 def test_clocks_of_other_machines_are_not_trusted():
     """Durations are the worker's, the start is what can be true."""
     executor = Manual()
 
-    def answer(function, item):
-        return backend_call(function, item)._replace(began=1e12, took=0.0)
-
-    from rxpool.backends._executor_call import call as backend_call
+    def answer(*args):
+        mark, value, several, _, _, error, what = errand(*args)
+        return mark, value, several, 1e12, 0.0, error, what
 
     with WorkerPool(1, on=executor) as pool:
         seen = []
         rx.of(1).pipe(pool.outcomes(jobs.double)).subscribe(seen.append)
-        future, _, args, kwargs = executor.calls.pop()
+        future, errand, args, kwargs = executor.calls.pop()
         executor.calls.append((future, answer, args, kwargs))
         executor.run()
         until(lambda: seen)
@@ -396,11 +532,7 @@ def test_clocks_of_other_machines_are_not_trusted():
 @pytest.fixture(scope="module")
 def dask():
     """A cluster of threads in this process."""
-    module = pytest.importorskip("distributed")
-    cluster = module.LocalCluster(
-        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-    )
-    with cluster, module.Client(cluster) as client, client.get_executor() as executor:
+    with dask_executor() as executor:
         executor.submit(jobs.double, 1).result(WAIT)
         executor.submit(lambda: 1).result(WAIT)
         yield executor
@@ -417,3 +549,122 @@ def test_dask(dask):
             pool.submit(jobs.fail, 1).result(WAIT)
         with pytest.raises(NotPicklable, match=r"the item .*lock"):
             pool.submit(jobs.double, threading.Lock()).result(WAIT)
+
+
+def test_slots_of_the_window():
+    """A slot is free when its call has ended, whatever became of the job."""
+    window = Window()
+    assert window.resize(2) == []
+    assert [window.admit(name) for name in "abc"] == [True, True, False]
+    window.give_up("a")
+    assert window.abandoned == 1
+    assert not window.admit("d")
+    window.give_up("c")  # it waits: nothing is kept for it
+    assert window.release("a") == ["d"]
+    assert window.abandoned == 0
+    assert not window.admit("e")
+    assert not window.admit("f")
+    assert window.resize(4) == ["e", "f"]
+    assert window.resize(1) == []
+    assert [window.release(name) for name in "def"] == [[], [], []]
+    assert window.release("b") == []
+    assert window.admit("g")
+
+
+@pytest.mark.parametrize("how", ["timeout", "cancel"])
+def test_work_that_goes_on_keeps_its_slot(how):
+    """Nothing is put behind it; the item has its outcome at once."""
+    executor = Manual()
+    with WorkerPool(2, on=executor) as pool:
+        if how == "timeout":
+            flow = pool.pull([1]).pipe(pool.outcomes(jobs.double, timeout=0.05))
+            seen, ended = [], threading.Event()
+            flow.subscribe(seen.append, on_completed=ended.set)
+            until(lambda: executor.calls)
+            executor.begin()
+            assert ended.wait(WAIT)
+            assert [type(outcome.error) for outcome in seen] == [TaskTimeout]
+        else:
+            flow = rx.of(1).pipe(pool.map(jobs.double)).subscribe()
+            until(lambda: executor.calls)
+            executor.begin()
+            flow.dispose()
+        assert pool.report().abandoned == 1
+        futures = [pool.submit(jobs.double, n) for n in range(4)]
+        until(lambda: len(executor.calls) == 2)
+        for number in range(4):  # one after the other, as there is one slot
+            assert len(executor.calls) == 2
+            executor.run(1)
+            assert futures[number].result(WAIT) == 2 * number
+            until(lambda left=3 - number: len(executor.calls) == 1 + bool(left))
+        assert pool.report().abandoned == 1
+        executor.end()
+        until(lambda: pool.report().abandoned == 0)
+        futures = [pool.submit(jobs.double, n) for n in range(2)]
+        until(lambda: len(executor.calls) == 2)
+        executor.run()
+        executor.run()
+        assert [future.result(WAIT) for future in futures] == [0, 2]
+
+
+def test_an_answer_that_comes_too_late_changes_no_outcome():
+    """An item that timed out has done so, though its outcome is still to be delivered."""
+    executor, seen = Manual(), []
+    first, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def take(outcome):
+        seen.append(outcome)
+        first.set()
+        assert go_on.wait(WAIT)
+
+    with WorkerPool(2, on=executor) as pool:
+        flow = pool.pull("abc").pipe(pool.outcomes(jobs.double, timeout=0.05))
+        flow.subscribe(take, on_completed=ended.set)
+        until(lambda: len(executor.calls) == 2)
+        for future, *_ in executor.calls:
+            assert future.set_running_or_notify_cancel()
+        assert first.wait(WAIT)
+        until(lambda: pool.report().abandoned == 2)
+        late = executor.calls.pop(1 if seen[0].item == "a" else 0)
+        late[0].set_result(None)  # what no worker of ours answers: it would be an error
+        until(lambda: len(executor.calls) == 2)  # the third item has the slot
+        go_on.set()
+        executor.end()
+        executor.run()
+        assert ended.wait(WAIT)
+    errors = [type(outcome.error) for outcome in seen if outcome.item in "ab"]
+    assert errors == [TaskTimeout, TaskTimeout]
+
+
+def test_jobs_that_wait_for_such_a_slot():
+    """They have it when the work has ended, or are cancelled while they wait."""
+    executor = Manual()
+    with WorkerPool(1, on=executor) as pool:
+        flow = rx.of(1).pipe(pool.map(jobs.double)).subscribe()
+        until(lambda: executor.calls)
+        executor.begin()
+        flow.dispose()
+        other = rx.of(2).pipe(pool.map(jobs.double)).subscribe()
+        other.dispose()
+        future = pool.submit(jobs.double, 3)
+        assert len(executor.calls) == 1
+        executor.end()
+        until(lambda: executor.calls)
+        executor.run()
+        assert future.result(WAIT) == 6
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_dask_is_not_told_to_cancel_what_may_have_begun(dask):
+    """Its futures say that they wait while their work runs."""
+    gate, began = threading.Event(), threading.Event()
+    with WorkerPool(1, on=dask) as pool:
+        jobs.HELD.update(gate=gate, began=began)
+        flow = rx.of(1).pipe(pool.map(jobs.hold)).subscribe()
+        assert began.wait(WAIT)
+        flow.dispose()
+        assert pool.report().abandoned == 1
+        future = pool.submit(jobs.double, 3)
+        gate.set()
+        assert future.result(WAIT) == 6
+        assert pool.report().abandoned == 0

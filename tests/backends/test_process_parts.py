@@ -5,11 +5,13 @@ Tests of races name the change of the code that they were seen to catch.
 
 import copyreg
 import multiprocessing
+import os
 import pickle
 import random
-import struct
 import threading
+from contextlib import suppress
 from itertools import pairwise
+from multiprocessing import Pipe
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,29 +19,29 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rxpool.backends.processes import ProcessBackend, _pace, _worker
-from rxpool.backends.processes._crew import Worker
-from rxpool.backends.processes._link import Link, LinkDead, Note
-from rxpool.backends.processes._memory import (
-    JOURNAL_FIRST,
-    JOURNAL_USED,
+from rxpool.backends._remote import RemoteTraceback, decode_error, encode_error
+from rxpool.backends.processes import ProcessBackend, _chunk_size, _result_writer, _worker
+from rxpool.backends.processes._buffer_ring import BufferRing
+from rxpool.backends.processes._channel import ChannelClosed, WorkerChannel
+from rxpool.backends.processes._chunk import CachedFunction
+from rxpool.backends.processes._chunk_size import ChunkSize
+from rxpool.backends.processes._codec import (
+    LARGE,
+    decode,
+    encode,
+    spans_of,
+)
+from rxpool.backends.processes._outbox import takes_more
+from rxpool.backends.processes._protocol import HEADER, RESULTS, SKIPPED, Settings
+from rxpool.backends.processes._roster import Worker
+from rxpool.backends.processes._shared_block import (
     LIMIT,
     NEVER,
+    RESULT_LOG_FIRST,
+    RESULT_LOG_USED,
     RESUME,
     RUNNING,
-    Block,
-    Lane,
-)
-from rxpool.backends.processes._messages import RESULTS, SKIPPED, Settings
-from rxpool.backends.processes._pace import Pace
-from rxpool.backends.processes._wire import (
-    LARGE,
-    RemoteTraceback,
-    decode,
-    decode_error,
-    encode,
-    encode_error,
-    spans_of,
+    SharedBlock,
 )
 from rxpool.errors import NotPicklable, RemoteError
 from tests.backends import process_jobs as jobs
@@ -49,51 +51,51 @@ from tests.backends import process_jobs as jobs
 
 def test_the_first_item_goes_alone():
     """Nothing is known of it yet."""
-    pace = Pace()
-    assert pace.chunk() == 1
-    assert pace.more(0) == 0
-    assert not pace.short
+    chunks = ChunkSize()
+    assert chunks.chunk() == 1
+    assert chunks.more(0) == 0
+    assert not chunks.short
 
 
 @given(st.lists(st.floats(1e-8, 10), min_size=1, max_size=20), st.floats(1, 1e6))
 def test_a_chunk_is_bounded_in_time_and_bytes(durations, size):
     """At the measured duration and size; and in number, and in how fast it grows."""
-    pace = Pace()
+    chunks = ChunkSize()
     last = 1
     for seconds in durations:
-        pace.ran(1, seconds)
+        chunks.ran(1, seconds)
         for _ in range(5):
-            pace.weighed(1, int(size))
+            chunks.weighed(1, int(size))
         known = [max(1e-7, each) for each in durations]
-        assert min(known) * 0.999 <= pace._seconds <= max(known) * 1.001
-        items = pace.chunk()
-        assert 1 <= items <= min(_pace._MOST, last * _pace._GROWTH)
+        assert min(known) * 0.999 <= chunks._seconds <= max(known) * 1.001
+        items = chunks.chunk()
+        assert 1 <= items <= min(_chunk_size._MOST, last * _chunk_size._GROWTH)
         if items > 1:
-            assert items * pace._seconds <= _pace._CHUNK
-            assert items * pace._bytes <= _pace._BYTES
+            assert items * chunks._seconds <= _chunk_size._CHUNK
+            assert items * chunks._bytes <= _chunk_size._BYTES
         last = items
 
 
 def test_slower_items_count_at_once():
     """One slow item, and chunks are small; it takes several quick ones to trust them again."""
-    pace = Pace()
+    chunks = ChunkSize()
     for _ in range(50):
-        pace.ran(100, 100e-6)
-        pace.chunk()
-    assert pace.chunk() > 1000
-    pace.ran(1, 0.02)
-    assert pace.chunk() == 1
-    assert pace.more(0) == 0
-    pace.ran(1, 1e-6)
-    assert pace.chunk() <= 1
+        chunks.ran(100, 100e-6)
+        chunks.chunk()
+    assert chunks.chunk() > 1000
+    chunks.ran(1, 0.02)
+    assert chunks.chunk() == 1
+    assert chunks.more(0) == 0
+    chunks.ran(1, 1e-6)
+    assert chunks.chunk() <= 1
 
 
 def test_long_items_are_looked_at_later():
     """Patience is never less than what other items take."""
-    pace = Pace()
-    assert pace.patience == pytest.approx(0.01)
-    pace.ran(1, 2.0)
-    assert pace.patience >= 2.0
+    chunks = ChunkSize()
+    assert chunks.slow_after == pytest.approx(0.01)
+    chunks.ran(1, 2.0)
+    assert chunks.slow_after >= 2.0
 
 
 # -- the shared memory ---------------------------------------------------------------------
@@ -102,12 +104,12 @@ SIZE = 4096
 
 
 class Ring:
-    """A lane in a small memory, and what should be in it."""
+    """A ring in a small memory, and what should be in it."""
 
     def __init__(self, size=SIZE):
         self.memory = memoryview(bytearray(size))
         numbers = memoryview(bytearray(64)).cast("d")
-        self.lane = Lane(self.memory, numbers, 0)
+        self.buffers = BufferRing(self.memory, numbers, 0)
         self.live = []  # span and contents, in the order in which they were put
         self.stamp = 0
 
@@ -115,7 +117,7 @@ class Ring:
         """Put a buffer, if there is room; its span."""
         self.stamp = self.stamp % 255 + 1
         data = bytes([self.stamp]) * size
-        span = self.lane.put(memoryview(data))
+        span = self.buffers.put(memoryview(data))
         if span is not None:
             self.live.append((span, data))
         return span
@@ -124,13 +126,13 @@ class Ring:
         """Free the oldest buffers."""
         gone, self.live = self.live[:count], self.live[count:]
         if gone:
-            self.lane.free(gone[-1][0][2])
+            self.buffers.free(gone[-1][0][2])
 
     def check(self):
         """What was put and not freed is intact, and no two of them lie in the same place."""
         places = []
         for span, data in self.live:
-            assert bytes(self.lane.view(span)) == data
+            assert bytes(self.buffers.view(span)) == data
             places.append((span[0], span[0] + span[1]))
         places.sort()
         for (_, end), (start, _) in pairwise(places):
@@ -161,11 +163,11 @@ def test_what_is_put_stays_until_it_is_freed(steps):
         elif step == "free":
             ring.free(argument)
         else:  # a message that is not sent after all
-            mark, before = ring.lane.mark(), len(ring.live)
+            mark, before = ring.buffers.mark(), len(ring.live)
             for size in argument:
                 ring.put(size)
             ring.check()
-            ring.lane.take_back(mark)
+            ring.buffers.take_back(mark)
             del ring.live[before:]
         ring.check()
     ring.free(len(ring.live))
@@ -173,7 +175,7 @@ def test_what_is_put_stays_until_it_is_freed(steps):
     ring.check()
 
 
-def test_a_full_lane_says_so():
+def test_a_full_ring_says_so():
     """Nothing is put that does not fit; there is room when the oldest goes."""
     ring = Ring(1024)
     for _ in range(4):
@@ -222,23 +224,23 @@ VALUES = st.recursive(
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_values_survive(value, size):
     """With shared memory, with too little of it, and without."""
-    lane = None if size is None else Ring(size).lane
-    wire = pickle.loads(pickle.dumps(encode(value, lane, "the item"), 5))
-    found = decode(wire, lane)
+    ring = None if size is None else Ring(size).buffers
+    wire = pickle.loads(pickle.dumps(encode(value, ring, "the item"), 5))
+    found = decode(wire, ring)
     assert found == value
     assert type(found) is type(value)
     loans = []
-    assert decode(wire, lane, loans) == value
+    assert decode(wire, ring, loans) == value
 
 
 def test_large_arrays_stay_out_of_the_message():
     """Those that are worth it lie in shared memory, several in one value too."""
     ring = Ring(1 << 22)
     arrays = {"a": np.arange(100_000), "b": [np.ones(50_000)], "c": np.arange(10)}
-    wire = encode(arrays, ring.lane, "the item")
+    wire = encode(arrays, ring.buffers, "the item")
     assert len(pickle.dumps(wire)) < 2000
     assert len(spans_of(wire)) == 2
-    found = decode(wire, ring.lane)
+    found = decode(wire, ring.buffers)
     assert (found["a"] == arrays["a"]).all()
     assert (found["b"][0] == 1).all()
     assert (found["c"] == arrays["c"]).all()
@@ -252,9 +254,9 @@ def test_a_borrowed_buffer_is_known_to_be_in_use():
     Catches taking a view that could be released for a buffer that nobody uses.
     """
     ring = Ring(1 << 21)
-    wire = encode(np.arange(100_000), ring.lane, "the item")
+    wire = encode(np.arange(100_000), ring.buffers, "the item")
     loans = []
-    array = decode(wire, ring.lane, loans)
+    array = decode(wire, ring.buffers, loans)
     part = array[10:20].reshape(2, 5).T
     raw = memoryview(array)
     del array
@@ -266,14 +268,14 @@ def test_a_borrowed_buffer_is_known_to_be_in_use():
 
 
 def test_without_room_an_array_travels_in_the_message():
-    """Nothing stays in the lane of the part that did fit."""
+    """Nothing stays in the ring of the part that did fit."""
     ring = Ring(1 << 20)
     arrays = [np.arange(65_536), np.arange(65_537)]
-    wire = encode(arrays, ring.lane, "the item")
+    wire = encode(arrays, ring.buffers, "the item")
     assert spans_of(wire) == ()
-    found = decode(wire, ring.lane)
+    found = decode(wire, ring.buffers)
     assert all((a == b).all() for a, b in zip(found, arrays, strict=True))
-    assert ring.lane.put(memoryview(bytes(1 << 20))) is not None
+    assert ring.buffers.put(memoryview(bytes(1 << 20))) is not None
 
 
 def raised(call, *args):
@@ -291,7 +293,7 @@ def raised(call, *args):
         (jobs.nest, 2, ValueError),
         (jobs.raise_named, "SystemExit", SystemExit),
         (jobs.raise_from_other, 0, ValueError),
-        (jobs.raise_two_arguments, 0, RemoteError),
+        (jobs.raise_two_arguments, 0, jobs.TwoArguments),
         (jobs.raise_holding, 0, RemoteError),
         (jobs.raise_speechless, 0, RemoteError),
     ],
@@ -304,8 +306,12 @@ def test_errors_survive_or_are_replaced(call, argument, kind, monkeypatch):
     wire = pickle.loads(pickle.dumps(encode_error(error), 5))
     found = decode_error(wire)
     assert type(found) is kind
-    assert isinstance(found.__cause__, RemoteTraceback)
-    assert call.__name__ in str(found.__cause__)
+    cause = found.__cause__
+    if error.__cause__ is not None:
+        assert (type(cause), cause.args) == (KeyError, ("the root",))
+        cause = cause.__cause__
+    assert isinstance(cause, RemoteTraceback)
+    assert call.__name__ in str(cause)
     if kind is RemoteError:
         assert found.type_name.endswith(type(error).__name__)
         assert str(found).startswith(found.type_name)
@@ -327,7 +333,7 @@ def test_what_cannot_be_pickled_is_found():
         encode({"a": [1, threading.Lock()]}, None, "the item")
 
 
-# -- a worker and its link, in one thread --------------------------------------------------
+# -- a worker and its channel, in one thread --------------------------------------------------
 
 
 class Wire:
@@ -344,7 +350,7 @@ class Wire:
         self.inbox.append(pickle.loads(data))
 
 
-class Crew:
+class FakeRunner:
     """A runner that notes what becomes of tasks."""
 
     def __init__(self):
@@ -358,6 +364,9 @@ class Crew:
     def give_back(self, lot):
         """Tasks were not run."""
         self.returned += lot
+
+    def weighed(self, task, items, size, results=False):
+        """Items had a size."""
 
     def failed(self, task, error):
         """A task is going to fail."""
@@ -376,23 +385,25 @@ class Crew:
 
 
 class Pair:
-    """A worker and the link to it, with nobody between."""
+    """A worker and the channel to it, with nobody between."""
 
     def __init__(self, monkeypatch, items, breaks_after=None):
         monkeypatch.setattr(_worker, "find_with", lambda finder: None)
-        self.block = Block()
+        self.block = SharedBlock()
         self.ours, self.theirs = multiprocessing.Pipe()
-        self.crew, self.wire = Crew(), Wire(breaks_after)
-        self.link = Link(self.crew, self.ours, self.block)
-        self.link._note = Note(jobs.same)
+        self.runner, self.wire = FakeRunner(), Wire(breaks_after)
+        self.channel = WorkerChannel(self.runner, self.ours, self.block)
+        self.channel._function = CachedFunction(jobs.same)
         self.worker = _worker._Worker(self.wire, self.block, Settings("test"))
         flow = SimpleNamespace(note=None)
-        self.tasks = [SimpleNamespace(item=item, flow=flow, error=None) for item in items]
-        self.link.out.extend(self.tasks)
+        self.tasks = [
+            SimpleNamespace(item=item, flow=flow, error=None, started=None) for item in items
+        ]
+        self.channel.in_flight.sent.extend(self.tasks)
 
     def message(self, first, wires):
         """A message with items."""
-        return struct.pack("<Q", first) + pickle.dumps((0, None, None, wires), 5)
+        return HEADER.pack(os.getpid(), first) + pickle.dumps((0, None, None, wires), 5)
 
     def run(self, fn, first=0, wires=None):
         """Have the worker run all items."""
@@ -401,10 +412,10 @@ class Pair:
         self.worker._run(first, self.message(first, wires))
 
     def take_in(self):
-        """Have the link take in what the worker sent."""
+        """Have the channel take in what the worker sent."""
         inbox, self.wire.inbox = self.wire.inbox, []
         for message in inbox:
-            self.link._take_in(message, lambda _: None)
+            self.channel._take_in(message, lambda _: None)
 
     def close(self):
         """Give up what the two hold."""
@@ -428,8 +439,8 @@ def pair(monkeypatch):
 
 
 def never_flush(monkeypatch):
-    """Results stay in the journal until it is full."""
-    monkeypatch.setattr(_worker, "_FLUSH", 1e9)
+    """Results stay in the result log until it is full."""
+    monkeypatch.setattr(_result_writer, "_FLUSH", 1e9)
 
 
 RESULTS_OF_MANY_KINDS = [
@@ -451,17 +462,17 @@ RESULTS_OF_MANY_KINDS = [
 ]
 
 
-def test_results_that_were_not_sent_are_in_the_journal(pair, monkeypatch):
-    """The link finds them there, each once, with when it began and ended."""
+def test_results_that_were_not_sent_are_in_the_result_log(pair, monkeypatch):
+    """The channel finds them there, each once, with when it began and ended."""
     never_flush(monkeypatch)
     two = pair(RESULTS_OF_MANY_KINDS, breaks_after=0)
     with pytest.raises(BrokenPipeError):  # the connection breaks when all are done
         two.run(jobs.same, wires=[encode(v, None, "") for v in RESULTS_OF_MANY_KINDS])
-    two.link.harvest(lambda _: None)
-    assert two.crew.done == two.tasks
+    two.channel.recover_results(lambda _: None)
+    assert two.runner.done == two.tasks
     assert [task.value for task in two.tasks] == RESULTS_OF_MANY_KINDS
     assert all(task.took >= 0 for task in two.tasks)
-    assert two.link.remains() == (None, [])
+    assert two.channel.in_flight.split_unfinished() == (None, [])
 
 
 def test_a_worker_that_dies_within_an_item(pair, monkeypatch):
@@ -480,22 +491,22 @@ def test_a_worker_that_dies_within_an_item(pair, monkeypatch):
     monkeypatch.setattr(_worker, "encode_error", lambda error: (_ for _ in ()).throw(error))
     with pytest.raises(Dead):
         two.run(fn)
-    two.link.harvest(lambda _: None)
-    assert [task.item for task in two.crew.done] == list(range(6))
-    running, unbegun = two.link.remains()
+    two.channel.recover_results(lambda _: None)
+    assert [task.item for task in two.runner.done] == list(range(6))
+    running, unbegun = two.channel.in_flight.split_unfinished()
     assert running is two.tasks[6]
     assert unbegun == two.tasks[7:]
 
 
-def test_results_found_in_the_journal_are_not_taken_again(pair, monkeypatch):
+def test_results_found_in_the_result_log_are_not_taken_again(pair, monkeypatch):
     """The message that has them too comes later; only what is new in it counts."""
     never_flush(monkeypatch)
     two = pair(range(20))
 
     def fn(n):
         if n in (5, 12):
-            two.link.harvest(lambda _: None)
-            assert [task.item for task in two.crew.done] == list(range(n))
+            two.channel.recover_results(lambda _: None)
+            assert [task.item for task in two.runner.done] == list(range(n))
         return n
 
     two.run(fn)
@@ -503,12 +514,12 @@ def test_results_found_in_the_journal_are_not_taken_again(pair, monkeypatch):
     assert message[0] == RESULTS
     assert len(message[2]) == 20
     two.take_in()
-    assert two.crew.done == two.tasks
+    assert two.runner.done == two.tasks
     assert [task.value for task in two.tasks] == list(range(20))
 
 
 @pytest.mark.parametrize("size", [10, 3000, 40_000, 100_000])
-def test_a_journal_that_is_full(pair, monkeypatch, size):
+def test_a_result_log_that_is_full(pair, monkeypatch, size):
     """Results are sent when there is no more room; at any time what is missing is there."""
     never_flush(monkeypatch)
     rounds = 200 if size > 10 else 5000
@@ -518,18 +529,18 @@ def test_a_journal_that_is_full(pair, monkeypatch, size):
     def fn(n):
         if dice.random() < 0.1:
             two.take_in()
-            two.link.harvest(lambda _: None)
-            assert len(two.crew.done) == n
+            two.channel.recover_results(lambda _: None)
+            assert len(two.runner.done) == n
         return "x" * size + str(n)
 
     two.run(fn)
     two.take_in()
-    assert two.crew.done == two.tasks
+    assert two.runner.done == two.tasks
     assert [task.value for task in two.tasks] == ["x" * size + str(n) for n in range(rounds)]
 
 
 class Meddling(list):
-    """The shared numbers: something happens whenever the link reads one."""
+    """The shared numbers: something happens whenever the channel reads one."""
 
     def __init__(self, numbers, meanwhile):
         super().__init__()
@@ -543,33 +554,34 @@ class Meddling(list):
         self._numbers[index] = value
 
 
-def test_a_journal_that_changes_while_it_is_read(pair, monkeypatch):
-    """The worker ends its item and starts the journal again: what was read does not count.
+def test_a_result_log_that_changes_while_it_is_read(pair, monkeypatch):
+    """The worker ends its item and starts the result log again: what was read does not count.
 
-    Catches a `harvest` that only looks whether the same item runs.
+    Catches a `recover` that only looks whether the same item runs.
     """
     never_flush(monkeypatch)
     two = pair(range(100))
+    numbers = two.block.numbers
 
     def meanwhile(index):
-        if index == JOURNAL_FIRST:  # the last that is read before the journal itself
-            two.link._numbers = two.block.numbers
-            two.worker._keep(60, "y" * 60_000, 0.0, 0.0)
+        if index == RESULT_LOG_FIRST:  # the last that is read before the log itself
+            two.block.numbers = numbers
+            two.worker._results.keep(60, "y" * 60_000, 0.0, 0.0)
 
     def fn(n):
         if n == 60:
-            two.link._numbers = Meddling(two.block.numbers, meanwhile)
-            two.link.harvest(lambda _: None)
+            two.block.numbers = Meddling(numbers, meanwhile)
+            two.channel.recover_results(lambda _: None)
             raise KeyboardInterrupt
         return "x" * 1000
 
     monkeypatch.setattr(_worker, "encode_error", lambda error: (_ for _ in ()).throw(error))
     with pytest.raises(KeyboardInterrupt):
         two.run(fn)
-    for task in two.crew.done:
+    for task in two.runner.done:
         assert task.value == "x" * 1000
     two.take_in()
-    two.link.harvest(lambda _: None)
+    two.channel.recover_results(lambda _: None)
     assert [len(task.value) for task in two.tasks[:61]] == [1000] * 60 + [60_000]
 
 
@@ -590,25 +602,25 @@ class Watched:
 
 @pytest.mark.parametrize("seed", range(60))
 def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
-    """Never both, never neither, whenever the link looks at the worker.
+    """Never both, never neither, whenever the channel looks at the worker.
 
-    Catches a worker that looks at the limit before it says which item is next, and a link
-    that takes the journal for what follows what it has.
+    Catches a worker that looks at the limit before it says which item is next, and a channel
+    that takes the log for what follows what it has.
     """
     dice = random.Random(seed)
-    monkeypatch.setattr(_worker, "_FLUSH", dice.choice([0.0, 1e9]))
+    monkeypatch.setattr(_result_writer, "_FLUSH", dice.choice([0.0, 1e9]))
     two = pair(())
     ran, window = [], [False, 0]
     eager = dice.choice([0.02, 0.05, 0.2])
 
     def look():
-        # In time a worker gets from one access to the next before the link looks again.
+        # In time a worker gets from one access to the next before the channel looks again.
         numbers = two.block.numbers
-        in_force = numbers[LIMIT] != NEVER and two.link.first < numbers[RESUME]
+        in_force = numbers[LIMIT] != NEVER and two.channel.in_flight.first < numbers[RESUME]
         if window[0] and (in_force or window[1]):
             return
         window[1] += window[0]
-        two.link._look(lambda _: None)
+        two.channel._look(lambda _: None)
 
     def act(index, writes):
         if index == RUNNING and writes:
@@ -631,87 +643,92 @@ def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
                 look()
         return n
 
-    two.worker._numbers = Watched(two.block.numbers, act)
+    watched = Watched(two.block.numbers, act)
+    two.worker._numbers = two.worker._results._numbers = watched
     number = 0
     while number < 400:
         items = list(range(number, number + dice.randint(1, 12)))
         number += len(items)
-        two.link.out.extend(SimpleNamespace(item=item, error=None) for item in items)
+        two.channel.in_flight.sent.extend(
+            SimpleNamespace(item=item, error=None, started=None) for item in items
+        )
         two.run(fn, items[0], items)
         if dice.random() < 0.7:
             two.take_in()
     two.take_in()
-    two.link.harvest(lambda _: None)
-    returned = [task.item for task in two.crew.returned]
-    assert ran == [task.item for task in two.crew.done]
+    two.channel.recover_results(lambda _: None)
+    returned = [task.item for task in two.runner.returned]
+    assert ran == [task.item for task in two.runner.done]
     assert sorted(ran + returned) == list(range(number))
     assert ran
     assert returned
-    assert not two.link.out
+    assert not two.channel.in_flight.sent
 
 
 def test_items_sent_after_the_limit_was_set_are_run(pair):
-    """A link takes back only what was there when it set the limit.
+    """A channel takes back only what was there when it set the limit.
 
-    Catches a `_look` that takes everything behind the limit.
+    Catches a `take_back` that takes everything behind the limit.
     """
     two = pair(range(5))
     numbers = two.block.numbers
     numbers[RUNNING] = 0.0
-    two.link._look(lambda _: None)
-    two.link._look(lambda _: None)
+    two.channel._look(lambda _: None)
+    two.channel._look(lambda _: None)
     assert (numbers[LIMIT], numbers[RESUME]) == (1, 5)
-    late = [SimpleNamespace(item=n, flow=None, error=None) for n in (5, 6)]
-    two.link.out.extend(late)
-    two.link._look(lambda _: None)
-    assert two.crew.returned == two.tasks[1:]
-    assert list(two.link.out) == [two.tasks[0], None, None, None, None, *late]
+    late = [SimpleNamespace(item=n, flow=None, error=None, started=None) for n in (5, 6)]
+    two.channel.in_flight.sent.extend(late)
+    two.channel._look(lambda _: None)
+    assert two.runner.returned == two.tasks[1:]
+    assert list(two.channel.in_flight.sent) == [two.tasks[0], None, None, None, None, *late]
     two.run(jobs.same, 0, list(range(7)))
     two.take_in()
     assert [message[0] for message in two.wire.inbox] == []
 
 
 def test_what_a_worker_leaves_out_is_given_back(pair):
-    """Items behind a limit that the link has not taken back yet come back by message."""
+    """Items behind a limit that the channel has not taken back yet come back by message."""
     two = pair(range(6))
-    with two.link.lock:
-        two.link.stop_before_next()
+    with two.channel.in_flight.lock:
+        two.channel.in_flight.stop_before_next()
     two.run(jobs.same)
     assert [message[0] for message in two.wire.inbox] == [SKIPPED]
     two.take_in()
-    assert two.crew.returned == two.tasks
-    assert two.link.first == 6
+    assert two.runner.returned == two.tasks
+    assert two.channel.in_flight.first == 6
 
 
 def test_an_item_that_was_to_be_left_out_is_not_charged(pair):
     """The process is killed for the item before, just as it came to the next one.
 
-    Catches a `remains` that takes the item that the worker names for the one it ran.
+    Catches a `split_unfinished` that takes the item that the worker names for the one it ran.
     """
     two = pair(range(4))
     two.block.numbers[RUNNING] = 0.0
-    with two.link.lock:
-        two.link.stop_before_next()
-        assert two.link.running() is two.tasks[0]
-    # The worker ends item 0, has it in the journal, names item 1, and is killed.
-    two.worker._keep(0, "done", 0.0, 0.001)
+    with two.channel.in_flight.lock:
+        two.channel.in_flight.stop_before_next()
+        assert two.channel.in_flight.running() is two.tasks[0]
+    # The worker ends item 0, has it in the result log, names item 1, and is killed.
+    two.worker._results.keep(0, "done", 0.0, 0.001)
     two.block.numbers[RUNNING] = 1.0
-    two.link.harvest(lambda _: None)
-    assert [task.value for task in two.crew.done] == ["done"]
-    assert two.link.remains() == (None, two.tasks[1:])
+    two.channel.recover_results(lambda _: None)
+    assert [task.value for task in two.runner.done] == ["done"]
+    assert two.channel.in_flight.split_unfinished() == (None, two.tasks[1:])
 
 
-def test_a_dead_link_refuses(pair):
+def test_a_closed_channel_refuses(pair):
     """A task that was there before is not taken for one that was sent.
 
     Catches looking at the note of the task to find out whether it was sent.
     """
     two = pair(())
-    task = SimpleNamespace(item=1, flow=SimpleNamespace(note=None), note=two.link)
-    two.link.dead = True
-    with pytest.raises(LinkDead):
-        two.link.give(task)
-    assert not two.link.out
+    task = SimpleNamespace(
+        item=1, flow=SimpleNamespace(note=None), note=two.channel, started=None, took=None
+    )
+    two.channel.in_flight.close()
+    with pytest.raises(ChannelClosed):
+        two.channel.send(task)
+    assert not two.channel.in_flight.sent
 
 
 def test_a_worker_that_is_quicker_than_who_gave_it_its_item(pair):
@@ -720,15 +737,15 @@ def test_a_worker_that_is_quicker_than_who_gave_it_its_item(pair):
     Catches looking at what is left at the worker.
     """
     two = pair(())
-    task = SimpleNamespace(item=1, flow=SimpleNamespace(note=None))
-    post = two.link._post
+    task = SimpleNamespace(item=1, flow=SimpleNamespace(note=None), note=None)
+    send = two.channel._outbox.send
 
-    def post_and_wait(first, body):
-        post(first, body)
-        two.link.out.popleft()
+    def send_and_wait(first, body):
+        send(first, body)
+        two.channel.in_flight.sent.popleft()
 
-    two.link._post = post_and_wait
-    assert two.link.give(task) == ([task], [])
+    two.channel._outbox.send = send_and_wait
+    assert two.channel.send(task) == ([task], [])
 
 
 def test_nobody_writes_to_a_connection_while_it_is_closed(pair):
@@ -743,6 +760,7 @@ def test_nobody_writes_to_a_connection_while_it_is_closed(pair):
         """A connection that takes its time over a message."""
 
         closed = False
+        fileno = two.ours.fileno
 
         def send_bytes(self, data):
             writes.set()
@@ -753,9 +771,9 @@ def test_nobody_writes_to_a_connection_while_it_is_closed(pair):
         def close(self):
             self.closed = True
 
-    two.link._conn = slow = Slow()
-    sender = threading.Thread(target=two.link.farewell)
-    closer = threading.Thread(target=two.link.close)
+    two.channel._outbox._conn = slow = Slow()
+    sender = threading.Thread(target=two.channel.shut_down)
+    closer = threading.Thread(target=two.channel.close)
     sender.start()
     assert writes.wait(10)
     closer.start()
@@ -767,14 +785,14 @@ def test_nobody_writes_to_a_connection_while_it_is_closed(pair):
     assert not wrong
 
 
-def test_the_journal_is_empty_after_it_was_sent(pair):
+def test_the_result_log_is_empty_after_it_was_sent(pair):
     """Nothing is found twice."""
     two = pair(range(3))
     two.run(jobs.same)
-    assert two.block.numbers[JOURNAL_USED] == 0
+    assert two.block.numbers[RESULT_LOG_USED] == 0
     two.take_in()
-    two.link.harvest(lambda _: None)
-    assert two.crew.done == two.tasks
+    two.channel.recover_results(lambda _: None)
+    assert two.runner.done == two.tasks
 
 
 def test_an_item_at_its_timeout_takes_no_other_with_it(pair):
@@ -784,21 +802,39 @@ def test_an_item_at_its_timeout_takes_no_other_with_it(pair):
     """
     two = pair(range(3))
     backend = ProcessBackend()
+    backend.bind(two.runner, 1)
     slot, killed = Worker(), []
 
     def kill():
         assert two.block.numbers[LIMIT] == 1
-        two.worker._keep(0, "just done", 0.0, 0.001)
+        two.worker._results.keep(0, "just done", 0.0, 0.001)
         two.block.numbers[RUNNING] = 1.0  # it names the next item, looks, and leaves it out
         killed.append(True)
 
-    slot.link, slot.process = two.link, SimpleNamespace(kill=kill)
-    backend._workers.append(slot)
+    slot.channel, slot.process = two.channel, SimpleNamespace(kill=kill)
+    backend._roster.workers.append(slot)
     for task in two.tasks:
-        task.note = two.link
+        task.note = two.channel
     two.block.numbers[RUNNING] = 0.0
     backend.end(two.tasks[0], TimeoutError())
     assert killed
-    two.link.harvest(lambda _: None)
-    assert two.crew.done == two.tasks[:1]
-    assert two.link.remains() == (None, two.tasks[1:])
+    two.channel.recover_results(lambda _: None)
+    assert two.runner.done == two.tasks[:1]
+    assert two.channel.in_flight.split_unfinished() == (None, two.tasks[1:])
+
+
+def test_a_farewell_does_not_wait_for_who_reads_nothing():
+    """Its connection is full: the worker is killed in time, and nobody waits for it here."""
+    ours, theirs = Pipe()
+    with theirs, ours:
+        assert takes_more(ours)
+        os.set_blocking(ours.fileno(), False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(ours.fileno(), bytes(4096))
+        os.set_blocking(ours.fileno(), True)
+        assert not takes_more(ours)
+        channel = WorkerChannel(None, ours, SharedBlock())
+        channel.shut_down()
+        assert channel.leaving
+        channel.retire()

@@ -83,6 +83,7 @@ class Lane:
 
     virtual = False
     cuts_off = True  #: whether running work that is cancelled learns of it, or is ended
+    frees_at_once = True  #: whether others run while work goes on that nobody wants any more
     tells = True  #: whether `current_task` works there
     sends_all = True  #: whether errors that are no `Exception` come home as they are
     tick = 0.002  #: the unit of durations
@@ -317,9 +318,10 @@ class ThreadExecutorLane(Lane):
 class ProcessExecutorLane(Lane):
     """An executor of processes."""
 
+    tick = 0.008  # its workers start when they are needed, and a limit is running by then
     cuts_off = False
+    frees_at_once = False
     tells = False
-    sends_all = False
 
     def __init__(self, name, folder):
         super().__init__(name, folder)

@@ -37,12 +37,16 @@ def test_dispose(lane, order, kind):
 
 
 def test_the_slots_of_what_was_disposed_are_free(lane):
-    """Others run at once, whatever becomes of the work that nobody wants any more."""
+    """Others run at once; where that work cannot be ended, when it has ended."""
     with lane.pool(2) as pool:
         sink, _ = fill(lane, pool.map(lane.hold), "ab")
         lane.until_running("a", "b")
         sink.subscription.dispose()
         other, subject = fill(lane, pool.map(lane.hold), "xy")
+        if not lane.frees_at_once:
+            assert pool.report().abandoned == 2
+            assert not {"x", "y"} & set(lane.running)
+            lane.open("a", "b")
         lane.until(lambda: {"x", "y"} <= set(lane.running))
         lane.open("x", "y")
         subject.on_completed()

@@ -46,8 +46,9 @@ def test_terminate(lane):
         pool.terminate()
         for batch in batches:
             lane.until(batch.done)
-            assert batch.cancelled() or isinstance(
-                batch.exception(), (TaskCancelled, type(None))
-            ) or type(batch.exception()).__name__ == "PoolClosed"
+            assert (
+                batch.cancelled()
+                or isinstance(batch.exception(), (TaskCancelled, type(None)))
+                or type(batch.exception()).__name__ == "PoolClosed"
+            )
         assert worker.pending == 0
-

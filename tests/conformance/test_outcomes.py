@@ -8,8 +8,10 @@ from reactivex.subject import Subject
 
 from rxpool import Failure, RemoteError, Success
 from tests import jobs
-from tests.conformance.lanes import IN_MEMORY, AsyncioLane, counts, source
+from tests.conformance.lanes import IN_MEMORY, counts, source
 
+#: what would end an iteration does not come out as it is
+STOPS = {"StopIteration": "RuntimeError", "StopAsyncIteration": "RuntimeError"}
 FORMS = {"def": jobs.double, "async def": jobs.double_later, "Observable": jobs.double_observed}
 
 
@@ -91,10 +93,7 @@ def _fates_met(lane, form, expected):
 @pytest.mark.parametrize("form", ["def", "async def"])
 def test_whatever_is_raised_is_the_failure_of_its_item(lane, form):
     """SystemExit and its like included; the others have their results."""
-    expected = {fate: fate for fate in ("fine", *jobs.FATES, "good")}
-    if form == "async def" or isinstance(lane, AsyncioLane):
-        # Out of a coroutine Python itself lets only a RuntimeError of that name.
-        expected["StopIteration"] = "RuntimeError"
+    expected = {fate: fate for fate in ("fine", *jobs.FATES, "good")} | STOPS
     fn = {"def": jobs.meet, "async def": jobs.meet_later}[form]
     assert _fates_met(lane, fn, expected) == expected
 
@@ -102,9 +101,7 @@ def test_whatever_is_raised_is_the_failure_of_its_item(lane, form):
 def test_whatever_an_observable_fails_with_is_the_failure_of_its_item(lane):
     """An Observable has errors of the type Exception only."""
     fates = [fate for fate, kind in jobs.FATES.items() if issubclass(kind, Exception)]
-    expected = {fate: fate for fate in ("fine", *fates, "good")}
-    if isinstance(lane, AsyncioLane):
-        expected["StopIteration"] = "RuntimeError"  # as above
+    expected = {fate: fate for fate in ("fine", *fates, "good")} | STOPS
     assert _fates_met(lane, jobs.meet_observed, expected) == expected
 
 

@@ -104,7 +104,8 @@ def test_a_limit_a_breaker_and_a_journal_together(lane, tmp_path):
     """All good items come out, each once; a second run has nothing to do."""
     work = partial(attempt, lane.folder, 0)
     for left in (10, 0):
-        with lane.pool(2) as pool, Journal(tmp_path / "journal", fingerprint="1") as journal:
+        kept = Journal(tmp_path / "journal", fingerprint="1", emit="skip")
+        with lane.pool(2) as pool, kept as journal:
             through = pool.map(
                 work,
                 limit=Limit(1, per=lane.tick, burst=2),

@@ -21,6 +21,11 @@ CASES = [
     ({"workers_busy": 10, "source_waiting": 4}, "nothing", 0.4, "Nothing limits clearly"),
     ({"workers_busy": 40, "subscriber_busy": 10}, "subscriber", 1.0, "The subscriber"),
     ({"workers_busy": 999}, "workers", 1.0, "100%"),
+    ({"workers_busy": 38, "interpreter_cpu": 9.8}, "interpreter", 0.98, "on='processes' would"),
+    ({"workers_busy": 38, "interpreter_cpu": 11}, "interpreter", 1.0, "computed 100%"),
+    ({"workers_busy": 38, "interpreter_cpu": 5}, "workers", 0.95, "more workers would help"),
+    ({"workers_busy": 38, "interpreter_cpu": 19}, "workers", 0.95, "more workers would help"),
+    ({"source_waiting": 9, "interpreter_cpu": 9}, "source", 0.9, "The source limits"),
     ({"source_waiting": timedelta(seconds=5)}, "source", 0.5, "50%"),
 ]
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import re
 import threading
 from datetime import timedelta
 
@@ -273,18 +274,69 @@ def test_as_an_observer(caplog):
     assert "the metrics failed" in caplog.text
 
 
+def rows(monitor):
+    """The table as a dict by name, of what each line has in which column."""
+    head, *lines = str(monitor).splitlines()
+    assert len({len(line) for line in (head, *lines)}) == 1
+    columns = {match.end(): match.group() for match in re.finditer(r"\S+", head)}
+    found = {}
+    for line in lines:
+        name, unit, *numbers = re.finditer(r"\S+", line)
+        cells = {columns[each.end()]: each.group() for each in numbers}
+        found[name.group()] = {"unit": unit.group(), **cells}
+    return found
+
+
 def test_the_table():
     """A line for each name below the names of the columns."""
     monitor = PerformanceMonitor(clock=Hand())
-    head = ["name", "unit", "count", "errors", "rate", "mean", "p50", "p90", "p99", "max"]
+    numbers = ["mean", "min", "p50", "p90", "p99", "max"]
+    head = ["name", "unit", "count", "errors", "rate", "total", "now", *numbers]
     assert str(monitor).split() == head
-    monitor.track("job", 0.5)
-    monitor.on_next(event("rxpool.tasks", 12_345, "{task}", outcome="success"))
-    head, job, tasks = str(monitor).splitlines()
-    assert head.split()[:3] == ["name", "unit", "count"]
-    assert job.split() == ["job", "s", "1", "0", "1", "0.5", "0.5", "0.5", "0.5", "0.5"]
-    assert tasks.split()[:4] == ["rxpool.tasks", "{task}", "12,345", "0"]
-    assert len({len(line) for line in (head, job, tasks)}) == 1
+    monitor.track("job", 0.5, outcome="failure")
+    numbers = dict.fromkeys(numbers, "0.5")
+    assert rows(monitor) == {
+        "job": {"unit": "s", "count": "1", "errors": "1", "rate": "1", **numbers}
+    }
+
+
+def test_the_table_shows_what_makes_sense():
+    """Of levels and counters there are no percentiles; what are things is whole."""
+    monitor = PerformanceMonitor(clock=Hand())
+    for n in range(3):
+        monitor.on_next(event("rxpool.tasks", 4115, "{task}", outcome="success"))
+        monitor.on_next(event("rxpool.task.active", 1, "{task}"))
+        monitor.on_next(event("rxpool.queue.size", 2 * n, "{task}"))
+        monitor.on_next(event("rxpool.worker.cpu", 0.25, "s"))
+        monitor.on_next(event("rxpool.batch.size", 1, "{item}"))
+        monitor.on_next(event("rxpool.worker.memory", 2e6, "By"))
+    found = rows(monitor)
+    assert found["rxpool.tasks"] == {
+        "unit": "{task}",
+        "count": "12,345",
+        "errors": "0",
+        "rate": found["rxpool.tasks"]["rate"],
+    }
+    assert found["rxpool.task.active"] == {"unit": "{task}", "now": "3", "min": "1", "max": "3"}
+    assert found["rxpool.queue.size"] == {"unit": "{task}", "now": "4", "min": "0", "max": "4"}
+    assert found["rxpool.worker.cpu"] == {"unit": "s", "total": "0.75"}
+    assert found["rxpool.batch.size"]["p50"] == found["rxpool.batch.size"]["max"] == "1"
+    assert "errors" not in found["rxpool.batch.size"]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 99_999])
+def test_things_are_whole_numbers(size):
+    """Percentiles too, within 1 %; what takes time stays as it is."""
+    monitor = PerformanceMonitor()
+    for each in (size, size, size + 1):
+        monitor.on_next(event("rxpool.batch.size", each, "{item}"))
+    report = monitor.report("rxpool.batch.size")
+    for name in ("total", "min", "max", "p50", "p90", "p99"):
+        assert type(getattr(report, name)) is int, name
+    assert report.p50 == pytest.approx(size, rel=0.01)
+    assert report.kind == "histogram"
+    monitor.track("job", 2.0)
+    assert type(monitor.report("job").max) is float
 
 
 @pytest.mark.parametrize("turn", range(8))

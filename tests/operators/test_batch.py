@@ -140,11 +140,16 @@ TABLE = {
     "each key has its own weight": (
         {"max_weight": 5, "weight": second_as_number, "key": by_first},
         [
-            on_next(210, "a4"), on_next(220, "b4"), on_next(230, "a1"), on_next(240, "b2"),
+            on_next(210, "a4"),
+            on_next(220, "b4"),
+            on_next(230, "a1"),
+            on_next(240, "b2"),
             on_completed(250),
         ],
         [
-            on_next(240, ["b4"]), on_next(250, ["a4", "a1"]), on_next(250, ["b2"]),
+            on_next(240, ["b4"]),
+            on_next(250, ["a4", "a1"]),
+            on_next(250, ["b2"]),
             on_completed(250),
         ],
     ),

@@ -20,7 +20,7 @@ from rxpool import CircuitBreaker, CircuitOpen, InvalidArgument, Retry, TimerSch
 from rxpool import operators as ops
 from rxpool._core import inlet
 from rxpool._core.relay import PassState
-from rxpool._core.stage import FULL
+from rxpool._core.state import FULL
 from rxpool.operators._circuit_breaker import _Call as Call
 from rxpool.operators._retry import _Attempts as Attempt
 from rxpool.timing import Clock
@@ -93,6 +93,22 @@ def refusal(message):
 
 BAD = [on_next(5, "a"), on_error(10, BOOM)]
 GOOD = [on_next(5, "b"), on_completed(7)]
+
+
+def test_retries_until_the_subscriber_leaves():
+    """With as many attempts as it takes, nothing else ends it."""
+    scheduler = TestScheduler()
+    made = []
+
+    def fail(_):
+        made.append(scheduler.clock)
+        return rx.throw(BOOM)
+
+    endless = Retry(max_attempts=None, backoff="constant", **EXACT)
+    results = scheduler.start(lambda: rx.defer(fail).pipe(ops.retry(endless)), disposed=705)
+    assert results.messages == []
+    assert made == [200.0 + 10 * n for n in range(51)]
+
 
 # policy, plans of the attempts, messages, subscriptions, timers
 RETRIES = {
@@ -767,12 +783,15 @@ def test_an_end_and_a_dispose_at_once_report_a_call_once():
     """Caught: looking whether the call was reported, and noting that it is, in two steps."""
     reports = []
 
-    class Spy(CircuitBreaker):
+    class Spy:
         def succeeded(self, permit, now, took):
             reports.append("succeeded")
 
         def release(self, permit):
             reports.append("released")
+
+        def publish(self):
+            """There is nothing to tell."""
 
     spy, clock = Spy(), Clock(TimerScheduler.singleton())
     calls = [Call(spy, 0, clock, 0.0) for _ in range(300)]

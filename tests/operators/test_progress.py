@@ -698,7 +698,7 @@ def test_standard_error_is_looked_up_on_subscribe(capsys):
         (lambda: ops.progress(description=3), "description must be a str or None, got 3"),
         (
             lambda: ops.progress(bar="x"),
-            "bar must be one of auto, rich, tqdm, plain, none, got 'x'",
+            "bar must be one of auto, rich, tqdm, notebook, plain, none, got 'x'",
         ),
         (lambda: ops.progress(file="x"), "file must have write and flush, got 'x'"),
         (lambda: ops.progress(every=0), "every must be finite and greater than 0, got 0"),

@@ -1,14 +1,14 @@
 """Laws of the pure states, on arbitrary items and times, against small reference models."""
 
 from collections import defaultdict, deque
-from itertools import accumulate
+from itertools import accumulate, cycle
 from math import inf
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rxpool._core.meters import SlidingLog, TokenBucket
-from rxpool._core.stage import FULL
+from rxpool._core.rate_limiters import SlidingLog, TokenBucket
+from rxpool._core.state import FULL
 from rxpool.operators._batch import BatchState
 from rxpool.operators._debounce import DebounceState
 from rxpool.operators._throttle import ThrottleState
@@ -34,6 +34,8 @@ class Drive:
     def fetch(self):
         while self.state.ready:
             self.out.append((self.now, self.state.ready.popleft()))
+            if (delivered := getattr(self.state, "delivered", None)) is not None:
+                delivered(self.now)
 
     def until(self, time):
         """Ring what is due before *time*."""
@@ -331,6 +333,51 @@ def test_strict_never_admits_more_than_rate(items, rate, per, late, cooldown):
     for at, _ in drive.out:
         inside = [n for then, n in drive.out if at - per + 2e-9 < then <= at]
         assert sum(items[n][2] for n in inside) <= rate + 1e-9
+
+
+@given(
+    throttle_items,
+    st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.3, 1.0, 1.6, 5.0]), min_size=1),
+    st.sampled_from([1.0, 2.0, 5.0]),
+    st.sampled_from([1.0, 3.0]),
+    st.sampled_from([0, 2, 100]),
+)
+def test_strict_counts_where_items_come_out(items, stalls, rate, per, most):
+    """However long anything takes between the admission of an item and its end."""
+    items = [(step, key, min(cost, rate)) for step, key, cost in items]
+    state = ThrottleState(rate, per=per, strict=True, max_pending=most, overflow="drop_newest")
+    out, now, stall = [], 0.0, cycle(stalls)
+
+    def fetch():
+        nonlocal now
+        while state.ready:
+            number = state.ready.popleft()
+            now += next(stall)
+            out.append((now, number))
+            now += next(stall)
+            state.delivered(now)
+
+    def ring_until(then):
+        nonlocal now
+        while (due := state.due) is not None and due < then:
+            now = max(now, due)
+            state.expire(now)
+            fetch()
+
+    for number, at in enumerate(times(step for step, *_ in items)):
+        ring_until(at)
+        now = max(now, at)
+        state.offer(number, now, items[number][1:])
+        if number % 3:  # somebody else delivers, a moment later
+            fetch()
+    fetch()
+    ring_until(inf)
+    assert not state.held
+    for key in {key for _, key, _ in items}:
+        mine = [(at, items[n][2]) for at, n in out if items[n][1] == key]
+        for at, _ in mine:
+            inside = [cost for then, cost in mine if at - per + 2e-9 < then <= at]
+            assert sum(inside) <= rate + 1e-9
 
 
 @given(

@@ -106,7 +106,6 @@ def flat(values):
 # -- one notification at a time ------------------------------------------------
 
 
-
 def fifth(item):
     return item[1] % 5
 
@@ -744,3 +743,26 @@ def test_a_thread_beside_an_event_loop_may_wait():
     source.pipe(ops.throttle(500, max_pending=0)).subscribe(seen.append)
     asyncio.run(asyncio.to_thread(push, source, 1, 2, 3))
     assert seen == [1, 2, 3]
+
+
+def test_a_strict_window_holds_after_a_stall():
+    """Where the subscriber sees it, though it was busy for longer than the window.
+
+    Catches: an item counts from when it was admitted, or let out when another was delivered.
+    """
+    rate, per, seen, ended = 20, 0.2, [], threading.Event()
+
+    def see(item):
+        seen.append(time.monotonic())
+        if item == 30:
+            time.sleep(1.6 * per)
+
+    source = Subject()
+    source.pipe(ops.throttle(rate, per=per, strict=True)).subscribe(see, on_completed=ended.set)
+    for item in range(90):
+        source.on_next(item)
+    source.on_completed()
+    assert ended.wait(PATIENCE)
+    assert len(seen) == 90
+    for first, last in zip(seen, seen[rate:], strict=False):
+        assert last - first >= per - 1e-6

@@ -10,7 +10,7 @@ from reactivex.testing import ReactiveTest, TestScheduler
 
 from rxpool import MetricEvent, TimerScheduler
 from rxpool import operators as ops
-from rxpool._core.stage import FULL
+from rxpool._core.state import FULL
 from rxpool.errors import InvalidArgument, InvalidItem, Overflow, WouldBlock
 from rxpool.operators._throttle import ThrottleState
 
@@ -196,11 +196,17 @@ TABLE = {
     "each key has its own bucket": (
         {"rate": 1, "per": 10, "key": by_first},
         [
-            on_next(210, "a1"), on_next(211, "b1"), on_next(212, "a2"), on_next(213, "b2"),
+            on_next(210, "a1"),
+            on_next(211, "b1"),
+            on_next(212, "a2"),
+            on_next(213, "b2"),
             on_completed(500),
         ],
         [
-            on_next(210, "a1"), on_next(211, "b1"), on_next(220, "a2"), on_next(221, "b2"),
+            on_next(210, "a1"),
+            on_next(211, "b1"),
+            on_next(220, "a2"),
+            on_next(221, "b2"),
             on_completed(500),
         ],
         500,
@@ -208,11 +214,17 @@ TABLE = {
     "the items of a key keep their order, those of others overtake": (
         {"rate": 1, "per": 10, "key": by_first, "cost": lambda item: int(item[1:])},
         [
-            on_next(210, "a1"), on_next(211, "a3"), on_next(212, "a1"), on_next(213, "b1"),
+            on_next(210, "a1"),
+            on_next(211, "a3"),
+            on_next(212, "a1"),
+            on_next(213, "b1"),
             on_completed(220),
         ],
         [
-            on_next(210, "a1"), on_next(213, "b1"), on_next(240, "a3"), on_next(250, "a1"),
+            on_next(210, "a1"),
+            on_next(213, "b1"),
+            on_next(240, "a3"),
+            on_next(250, "a1"),
             on_completed(250),
         ],
         220,
@@ -301,11 +313,13 @@ TABLE = {
     "max_pending is the total over all keys": (
         {"rate": 1, "per": 10, "key": by_first, "max_pending": 2, "overflow": "drop_oldest"},
         [
-            *(on_next(210, k + "1") for k in "abc"), *(on_next(212, k + "2") for k in "abc"),
+            *(on_next(210, k + "1") for k in "abc"),
+            *(on_next(212, k + "2") for k in "abc"),
             on_completed(500),
         ],
         [
-            *(on_next(210, k + "1") for k in "abc"), *(on_next(220, k + "2") for k in "bc"),
+            *(on_next(210, k + "1") for k in "abc"),
+            *(on_next(220, k + "2") for k in "bc"),
             on_completed(500),
         ],
         500,
@@ -776,11 +790,10 @@ def test_a_long_queue_keeps_the_pace():
 def test_ticks_that_floats_cannot_hold():
     """An item exactly `per` after the oldest passes whatever the rounding."""
     for start in range(1, 300):
-        state = ThrottleState(
-            1, per=0.1, strict=True, max_pending=0, overflow="drop_newest"
-        )
+        state = ThrottleState(1, per=0.1, strict=True, max_pending=0, overflow="drop_newest")
         for step in range(5):
             state.offer(step, (start + step) / 10, None)
+            state.delivered((start + step) / 10)
         assert list(state.ready) == [0, 1, 2, 3, 4]
 
 
@@ -883,16 +896,27 @@ def test_a_bucket_that_cools_down_is_remembered():
     assert list(state.ready) == [0]
 
 
+def deliver(state, now):
+    """The subscriber is given what is ready."""
+    while state.ready:
+        state.ready.popleft()
+        if state.delivered is not None:
+            state.delivered(now)
+
+
 @pytest.mark.parametrize("strict", [False, True])
 def test_a_key_that_items_wait_for_is_remembered(strict):
     """A key is forgotten neither while items of it wait nor too late after."""
     state = ThrottleState(1.0, strict=strict)
     for i in range(5):
         state.offer(i, 0.0, ("a", 1.0))
+    deliver(state, 0.0)
     for now in range(1, 5):
         state.offer(now, float(now), ("b", 0.0))
+        deliver(state, float(now))
         assert state.lanes == 2
         state.expire(float(now))
+        deliver(state, float(now))
     state.offer("x", 5.1, ("b", 0.0))
     state.offer("x", 5.2, ("b", 0.0))
     assert state.lanes == 1

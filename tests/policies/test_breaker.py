@@ -12,6 +12,7 @@ from reactivex.testing import TestScheduler
 
 from rxpool.errors import CircuitOpen, InvalidArgument, InvalidArgumentType
 from rxpool.policies import BreakerEvent, BreakerMetrics, CircuitBreaker
+from rxpool.policies._breaker import breaker_door as door
 from rxpool.timing import Clock, TimerScheduler
 
 BOOM = ValueError("boom")
@@ -25,8 +26,8 @@ def tripping(**options):
 
 def trip(breaker, now=0.0, error=BOOM):
     """Have a call fail, and tell of it."""
-    breaker.failed(breaker.admit(now), now, 0.0, error)
-    breaker.publish()
+    door(breaker).failed(door(breaker).admit(now), now, 0.0, error)
+    door(breaker).publish()
 
 
 def seen(breaker):
@@ -72,18 +73,18 @@ def test_the_defaults_are_those_of_resilience4j():
     """100 calls make a rate; half of them bad opens it for a minute; then ten probes."""
     breaker = CircuitBreaker()
     for call in range(99):
-        breaker.failed(breaker.admit(0.0), 0.0, 0.0, BOOM)
+        door(breaker).failed(door(breaker).admit(0.0), 0.0, 0.0, BOOM)
         assert breaker.metrics() == BreakerMetrics(
             "closed", None, None, call + 1, call + 1, 0, 0
         )
-    breaker.succeeded(breaker.admit(0.0), 0.0, 60.1)
+    door(breaker).succeeded(door(breaker).admit(0.0), 0.0, 60.1)
     assert breaker.metrics() == BreakerMetrics("open", 0.99, 0.01, 100, 99, 1, 0)
-    assert (breaker.admit(59.9), breaker.retry_after(0.0)) == (-1, 60.0)
-    probes = [breaker.admit(60.0) for _ in range(11)]
+    assert (door(breaker).admit(59.9), breaker.retry_after(0.0)) == (-1, 60.0)
+    probes = [door(breaker).admit(60.0) for _ in range(11)]
     assert probes.index(-1) == 10
     assert breaker.state == "half_open"
     for probe in probes[:10]:
-        breaker.succeeded(probe, 61.0, 60.0)  # 60 seconds are not slow yet
+        door(breaker).succeeded(probe, 61.0, 60.0)  # 60 seconds are not slow yet
     assert breaker.metrics() == BreakerMetrics("closed", None, None, 0, 0, 0, 0)
 
 
@@ -96,9 +97,9 @@ def test_durations_may_be_timedeltas():
         permitted_number_of_calls_in_half_open_state=1,
         max_wait_duration_in_half_open_state=timedelta(seconds=9),
     )
-    breaker.succeeded(breaker.admit(0.0), 0.0, 0.101)
+    door(breaker).succeeded(door(breaker).admit(0.0), 0.0, 0.101)
     assert breaker.retry_after(0.0) == 120.0
-    assert breaker.admit(120.0) >= 0
+    assert door(breaker).admit(120.0) >= 0
     assert breaker.retry_after(120.0) == 3.0
 
 
@@ -124,13 +125,11 @@ COUNTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("options", "error", "calls", "failed"), COUNTS.values(), ids=COUNTS
-)
+@pytest.mark.parametrize(("options", "error", "calls", "failed"), COUNTS.values(), ids=COUNTS)
 def test_what_counts_as_a_failure(options, error, calls, failed):
     """Failures, successes, and neither."""
     breaker = CircuitBreaker(slow_call_duration_threshold=1.0, **options)
-    breaker.failed(breaker.admit(0.0), 0.0, 2.0, error)
+    door(breaker).failed(door(breaker).admit(0.0), 0.0, 2.0, error)
     metrics = breaker.metrics()
     assert (metrics.calls, metrics.failed, metrics.slow) == (calls, failed, calls)
 
@@ -140,15 +139,15 @@ def test_a_predicate_that_raises(option):
     """Its error comes out; the call is counted as a failure before."""
 
     def predicate(error):
-        assert not breaker._lock.locked()
+        assert not door(breaker)._lock._is_owned()
         raise KeyError("predicate")
 
     breaker = tripping(**{option: predicate})
     changes = seen(breaker)
     with pytest.raises(KeyError, match="predicate"):
-        breaker.failed(breaker.admit(0.0), 5.0, 0.0, BOOM)
+        door(breaker).failed(door(breaker).admit(0.0), 5.0, 0.0, BOOM)
     assert (breaker.state, breaker.metrics().failed) == ("open", 1)
-    breaker.publish()
+    door(breaker).publish()
     assert changes == [("closed", "open", 5.0)]
 
 
@@ -158,13 +157,13 @@ def test_an_ignored_error_gives_the_probe_back():
         permitted_number_of_calls_in_half_open_state=1, ignore_exceptions=KeyError
     )
     trip(breaker)
-    probe = breaker.admit(60.0)
-    assert breaker.admit(60.0) == -1
-    breaker.failed(probe, 61.0, 1.0, KeyError())
-    probe = breaker.admit(61.0)
-    assert breaker.admit(61.0) == -1
-    breaker.release(probe)
-    breaker.succeeded(breaker.admit(62.0), 62.0, 0.0)
+    probe = door(breaker).admit(60.0)
+    assert door(breaker).admit(60.0) == -1
+    door(breaker).failed(probe, 61.0, 1.0, KeyError())
+    probe = door(breaker).admit(61.0)
+    assert door(breaker).admit(61.0) == -1
+    door(breaker).release(probe)
+    door(breaker).succeeded(door(breaker).admit(62.0), 62.0, 0.0)
     assert breaker.state == "closed"
 
 
@@ -178,33 +177,33 @@ def test_good_calls_are_counted_up_to_the_window(kind):
         scheduler=TestScheduler(),
     )
     for call in range(8):
-        breaker.succeeded(breaker.admit(0.0), 0.0, 0.0)
+        door(breaker).succeeded(door(breaker).admit(0.0), 0.0, 0.0)
         assert breaker.metrics().calls == (min(call + 1, 4) if kind == "count" else call + 1)
-    permit = breaker.admit(0.0)
-    breaker.failed(permit, 0.0, 0.0, BOOM)
+    permit = door(breaker).admit(0.0)
+    door(breaker).failed(permit, 0.0, 0.0, BOOM)
     assert breaker.metrics().failure_rate == (0.25 if kind == "count" else 1 / 9)
     for _ in range(3):
-        breaker.succeeded(permit, 0.0, 0.0)
+        door(breaker).succeeded(permit, 0.0, 0.0)
     assert breaker.metrics().failed == 1
-    breaker.succeeded(permit, 0.0, 0.0)
+    door(breaker).succeeded(permit, 0.0, 0.0)
     assert breaker.metrics().failed == (0 if kind == "count" else 1)
     breaker.close()
-    breaker.succeeded(permit, 0.0, 0.0)  # began before
+    door(breaker).succeeded(permit, 0.0, 0.0)  # began before
     assert breaker.metrics().calls == 0
 
 
 def test_a_clean_window_is_left_as_it_should_be():
     """By a slow call, and for a new window."""
     breaker = CircuitBreaker(sliding_window_size=2, slow_call_duration_threshold=1.0)
-    permit = breaker.admit(0.0)
+    permit = door(breaker).admit(0.0)
     for took in (0.0, 0.0, 0.0, 2.0):
-        breaker.succeeded(permit, 0.0, took)
+        door(breaker).succeeded(permit, 0.0, took)
     assert (breaker.metrics().calls, breaker.metrics().slow) == (2, 1)
     for _ in range(2):
-        breaker.succeeded(permit, 0.0, 0.0)
+        door(breaker).succeeded(permit, 0.0, 0.0)
     assert (breaker.metrics().calls, breaker.metrics().slow) == (2, 0)
     breaker.close()
-    breaker.succeeded(breaker.admit(0.0), 0.0, 0.0)
+    door(breaker).succeeded(door(breaker).admit(0.0), 0.0, 0.0)
     assert breaker.metrics().calls == 1
 
 
@@ -230,7 +229,7 @@ def test_by_hand():
         scheduler.advance_to(float(tick))
         act()
         assert breaker.state == state
-        assert (breaker.admit(tick) >= 0) == (least >= 0)
+        assert (door(breaker).admit(tick) >= 0) == (least >= 0)
     assert events == [
         BreakerEvent("api", "closed", "forced_open", 0.0),
         BreakerEvent("api", "forced_open", "disabled", 2.0),
@@ -256,11 +255,11 @@ def test_refused_calls_are_counted():
     """Since it was last closed, half-open or set by hand; opening alone changes nothing."""
     breaker = tripping(permitted_number_of_calls_in_half_open_state=1)
     trip(breaker)
-    assert [breaker.admit(1.0), breaker.admit(2.0)] == [-1, -1]
+    assert [door(breaker).admit(1.0), door(breaker).admit(2.0)] == [-1, -1]
     assert breaker.metrics().not_permitted == 2
-    probe = breaker.admit(60.0)
-    assert [breaker.admit(60.0), breaker.metrics().not_permitted] == [-1, 1]
-    breaker.succeeded(probe, 60.0, 0.0)
+    probe = door(breaker).admit(60.0)
+    assert [door(breaker).admit(60.0), breaker.metrics().not_permitted] == [-1, 1]
+    door(breaker).succeeded(probe, 60.0, 0.0)
     assert breaker.metrics().not_permitted == 0
 
 
@@ -270,12 +269,12 @@ def test_the_error_says_how_long():
     trip(breaker)
     told = []
     for now in (15.0, 60.0):
-        breaker.admit(now)
-        error = breaker.error(now)
+        door(breaker).admit(now)
+        error = door(breaker).error(now)
         assert isinstance(error, CircuitOpen)
         told.append((str(error), error.retry_after))
     breaker.force_open()
-    told.append((str(breaker.error()), breaker.error().retry_after))
+    told.append((str(door(breaker).error()), door(breaker).error().retry_after))
     assert told == [
         ("breaker 'api' is open for another 45 s", 45.0),
         ("breaker 'api' is half-open and has its probes", None),
@@ -306,11 +305,11 @@ def test_nothing_is_told_before_publish():
     """Who reports may hold locks; who publishes does not, and neither does the breaker."""
     breaker = tripping()
     locked, changes = [], seen(breaker)
-    breaker.events.subscribe(lambda _: locked.append(breaker._lock.locked()))
-    breaker.failed(breaker.admit(3.0), 4.0, 0.0, BOOM)
+    breaker.events.subscribe(lambda _: locked.append(door(breaker)._lock._is_owned()))
+    door(breaker).failed(door(breaker).admit(3.0), 4.0, 0.0, BOOM)
     assert changes == []
-    breaker.publish()
-    breaker.publish()
+    door(breaker).publish()
+    door(breaker).publish()
     assert (changes, locked) == ([("closed", "open", 4.0)], [False])
 
 
@@ -375,22 +374,26 @@ def test_the_wait_may_depend_on_the_attempt():
     asked = []
 
     def wait(attempt):
-        assert not breaker._lock.locked()
+        assert not door(breaker)._lock._is_owned()
         asked.append(attempt)
         return timedelta(seconds=5 * attempt)
 
     breaker = tripping(
         wait_duration_in_open_state=wait, permitted_number_of_calls_in_half_open_state=1
     )
-    breaker.failed(breaker.admit(0.0), 0.0, 0.0, BOOM)
-    assert (asked, breaker.retry_after(0.0), breaker.admit(50.0)) == ([], None, -1)
-    breaker.publish()
+    door(breaker).failed(door(breaker).admit(0.0), 0.0, 0.0, BOOM)
+    assert (asked, breaker.retry_after(0.0), door(breaker).admit(50.0)) == (
+        [],
+        None,
+        -1,
+    )
+    door(breaker).publish()
     assert breaker.retry_after(0.0) == 5.0
     trip(breaker, 5.0)
     assert breaker.retry_after(5.0) == 10.0
     trip(breaker, 15.0)
     assert breaker.retry_after(15.0) == 15.0
-    breaker.succeeded(breaker.admit(30.0), 30.0, 0.0)
+    door(breaker).succeeded(door(breaker).admit(30.0), 30.0, 0.0)
     trip(breaker, 31.0)
     assert (asked, breaker.retry_after(31.0)) == ([1, 2, 3, 1], 5.0)
 
@@ -437,8 +440,8 @@ def test_half_open_by_a_timer():
     ]
     del changes[:]
     scheduler.advance_to(136.0)
-    breaker.succeeded(breaker.admit(136.0), 136.0, 0.0)
-    breaker.publish()
+    door(breaker).succeeded(door(breaker).admit(136.0), 136.0, 0.0)
+    door(breaker).publish()
     scheduler.advance_to(999.0)
     assert changes == [("open", "half_open", 135.0), ("half_open", "closed", 136.0)]
 
@@ -505,10 +508,10 @@ def test_the_clock_is_that_of_the_first_pool():
     first, second = TestScheduler(), TestScheduler()
     breaker, own = tripping(), tripping(scheduler=second)
     for one in (breaker, own):
-        one.follow(Clock(first))
-        one.follow(Clock(second))
+        door(one).follow(Clock(first))
+        door(one).follow(Clock(second))
         with pytest.raises(InvalidArgument, match="'breaker' is used in real and in virtual"):
-            one.follow(Clock.of())
+            door(one).follow(Clock.of())
     first.advance_to(7.0)
     changes, owns = seen(breaker), seen(own)
     breaker.disable()
@@ -545,14 +548,14 @@ def test_no_result_is_lost_between_threads(kind):
     """The sums are exact, whoever reports at the same time."""
     breaker = CircuitBreaker(sliding_window_type=kind, sliding_window_size=100_000)
     breaker.transition_to_metrics_only()
-    permit, each, now = breaker.admit(0.0), 3000, time.monotonic()
+    permit, each, now = door(breaker).admit(0.0), 3000, time.monotonic()
 
     def report():
         for call in range(each):
             if call % 3:
-                breaker.succeeded(permit, now, 0.0)
+                door(breaker).succeeded(permit, now, 0.0)
             else:
-                breaker.failed(permit, now, 99.0, BOOM)
+                door(breaker).failed(permit, now, 99.0, BOOM)
 
     together(*[report] * 4)
     metrics = breaker.metrics()
@@ -571,18 +574,18 @@ def test_it_opens_once(fails):
             minimum_number_of_calls=40,
             wait_duration_in_open_state=lambda n, asked=asked: asked.append(n) or 1.0,
         )
-        permit = breaker.admit(0.0)
-        breaker.failed(permit, 0.0, 0.0, BOOM)
+        permit = door(breaker).admit(0.0)
+        door(breaker).failed(permit, 0.0, 0.0, BOOM)
 
         def report(breaker=breaker, permit=permit):
             for _ in range(20):
                 if fails:
-                    breaker.failed(permit, 0.0, 0.0, BOOM)
+                    door(breaker).failed(permit, 0.0, 0.0, BOOM)
                 else:
-                    breaker.succeeded(permit, 0.0, 0.0)
+                    door(breaker).succeeded(permit, 0.0, 0.0)
 
         together(*[report] * 4)
-        breaker.publish()
+        door(breaker).publish()
         assert (breaker.state, asked, breaker.metrics().calls) == ("open", [1], 40)
 
 
@@ -596,7 +599,7 @@ def test_threads_share_the_probes():
 
         def ask(breaker=breaker, got=got):
             for _ in range(40):
-                if (permit := breaker.admit(60.0)) >= 0:
+                if (permit := door(breaker).admit(60.0)) >= 0:
                     got.append(permit)
 
         together(*[ask] * 4)

@@ -24,6 +24,8 @@ from rxpool import (
     guarded,
 )
 from rxpool.policies import _guard
+from rxpool.policies._breaker import breaker_door as door
+from rxpool.policies._limit import limit_door
 from rxpool.timing import TimerScheduler
 
 PATIENCE = 10.0
@@ -100,15 +102,15 @@ def half_open():
     """A breaker that takes one probe now."""
     guard = breaker(wait_duration_in_open_state=0)
     for _ in range(2):
-        guard.failed(guard.admit(time.monotonic()), time.monotonic(), 0.0, Oops())
+        door(guard).failed(door(guard).admit(time.monotonic()), time.monotonic(), 0.0, Oops())
     return guard
 
 
 def has_its_probe(guard):
     """Whether a half-open breaker has a probe to give; it is put back."""
-    permit = guard.admit(time.monotonic())
+    permit = door(guard).admit(time.monotonic())
     if permit >= 0:
-        guard.release(permit)
+        door(guard).release(permit)
     return permit >= 0
 
 
@@ -444,7 +446,7 @@ class nothing:
 def waiting(limit):
     """Wait until somebody stands in the line of *limit*."""
     end = time.monotonic() + PATIENCE
-    while not limit._lanes:
+    while not limit_door(limit).state.lines:
         assert time.monotonic() < end, "nobody waits"
         time.sleep(0.001)
 
@@ -461,8 +463,8 @@ def test_whoever_waits_for_the_limit_holds_no_permit(way):
     waiting(limit)
     assert has_its_probe(guard)
     assert results == []
-    limit.give_back()
-    limit.arm()
+    limit_door(limit).give_back()
+    limit_door(limit).arm()
     thread.join(PATIENCE)
     assert results == [1]
     assert guard.state == "closed"
@@ -484,11 +486,11 @@ def test_a_breaker_that_opens_meanwhile_refuses_who_waits_for_the_limit(way):
     thread.start()
     waiting(limit)
     guard.force_open()
-    limit.give_back()
-    limit.arm()
+    limit_door(limit).give_back()
+    limit_door(limit).arm()
     thread.join(PATIENCE)
     assert len(errors) == 1
-    assert not limit._lanes
+    assert not limit_door(limit).state.lines
     assert limit.acquire(timeout=0) is True
 
 
@@ -600,18 +602,18 @@ def test_a_cancelled_call_gives_all_back_and_counts_as_nothing():
         assert not has_its_probe(guard)
         other = guarded(fn, limit=limit)
         in_line = asyncio.create_task(other(False))
-        while not limit._lanes:
+        while not limit_door(limit).state.lines:
             await asyncio.sleep(0)
         in_line.cancel()
         with pytest.raises(asyncio.CancelledError):
             await in_line
-        assert not limit._lanes
+        assert not limit_door(limit).state.lines
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
         assert has_its_probe(guard)
         assert limit.acquire(timeout=0)
-        limit.give_back()
+        limit_door(limit).give_back()
         started.clear()
         between = asyncio.create_task(guarded(fn, retry=Retry(2, delay=PATIENCE))(True))
         await started.wait()
@@ -812,7 +814,9 @@ def test_threads_that_share_a_breaker_get_its_probes_and_no_more():
             wait_duration_in_open_state=0, permitted_number_of_calls_in_half_open_state=3
         )
         for _ in range(2):
-            guard.failed(guard.admit(time.monotonic()), time.monotonic(), 0.0, Oops())
+            door(guard).failed(
+                door(guard).admit(time.monotonic()), time.monotonic(), 0.0, Oops()
+            )
         inside, refused = [], []
         go_on = threading.Event()
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rxpool.errors import InvalidItem
+from rxpool.errors import InvalidArgument, InvalidItem
 from rxpool.policies import AdaptiveConcurrency, Limit
+from rxpool.policies._limit import limit_door
 
 
 class Alarm:
@@ -61,20 +62,21 @@ class Hand:
 class Callers:
     """Callers who ask a limit, and note when they were let through."""
 
-    def __init__(self, limit):
-        self.limit, self.clock = limit, Hand()
+    def __init__(self, limit, clock=None):
+        self.limit, self.door = limit, limit_door(limit)
+        self.clock = Hand() if clock is None else clock
         self.passed, self.waiting = [], {}
 
     def come(self, name, item=None):
         """One comes, and asks until it may pass."""
 
         def ask():
-            if name in self.waiting and self.limit.enter(ticket, self.clock.now()):
+            if name in self.waiting and self.door.enter(ticket, self.clock.now()):
                 del self.waiting[name]
                 self.passed.append((name, self.clock.now()))
-            self.limit.arm()
+            self.door.arm()
 
-        ticket = self.limit.ticket(item, ask, self.clock)
+        ticket = self.door.ticket(item, ask, self.clock)
         self.waiting[name] = ticket
         ask()
 
@@ -82,8 +84,8 @@ class Callers:
         """One goes without having passed."""
         ticket = self.waiting.pop(name, None)
         if ticket is not None:
-            self.limit.leave(ticket)
-            self.limit.arm()
+            self.door.leave(ticket)
+            self.door.arm()
 
 
 GAPS = st.lists(st.sampled_from([0.0, 0.1, 0.5, 1.0, 3.0]), min_size=1, max_size=40)
@@ -165,13 +167,13 @@ def test_an_idle_key_is_forgotten():
     for key in range(100):
         callers.clock.advance(2.0 * key)
         callers.come(key, key)
-    assert len(limit.parts[0]._meters) <= 3
+    assert len(limit_door(limit).state.parts[0]._meters) <= 3
 
 
 def test_a_pause_is_longer_by_chance():
     """By a share of itself, once for all who wait."""
     limit = Limit(10, burst=10, jitter=0.5)
-    limit.parts[0].random = lambda: 0.5
+    limit_door(limit).state.parts[0].random = lambda: 0.5
     callers = Callers(limit)
     callers.come("a")
     limit.pause(4)
@@ -180,20 +182,106 @@ def test_a_pause_is_longer_by_chance():
     callers.clock.advance(4.9)
     assert [name for name, _ in callers.passed] == ["a"]
     callers.clock.advance(5.0)
-    assert callers.passed[1:] == [("b", 5.0), ("c", 5.0)]
+    assert callers.passed[1:] == [("b", 5.0)]
+    callers.clock.advance(5.2)
+    assert callers.passed[2:] == [("c", 5.1)]
+
+
+@given(
+    gap=st.integers(1, 300).map(lambda n: n / 10),
+    pause=st.integers(0, 100).map(lambda n: n / 10),
+    burst=st.integers(0, 50),
+    keyed=st.booleans(),
+)
+def test_no_burst_after_a_pause(gap, pause, burst, keyed):
+    """From the pause on no more pass than the rate allows, and one; nobody waits for ever."""
+    limit = Limit(10, burst=burst, jitter=0, key=(lambda item: "all") if keyed else None)
+    callers = Callers(limit)
+    callers.come("first")
+    callers.clock.advance(gap)
+    before = len(callers.passed)
+    limit.pause(pause, gap)
+    for name in range(60):
+        callers.come(name)
+    callers.clock.advance(gap + pause + 7)
+    times = [time for _, time in callers.passed[before:]]
+    assert len(times) >= 60
+    assert all(time >= gap + pause - 1e-6 for time in times)
+    for number, time in enumerate(times):
+        assert number <= (time - gap - pause) * 10 + 1 + 1e-6
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.04])
+def test_a_pause_that_is_shorter_than_a_token_takes(pause):
+    """It empties the bucket, too: the next token comes a token's time after it began."""
+    limit = Limit(10, burst=10, jitter=0)
+    callers = Callers(limit)
+    callers.clock.advance(100.0)
+    limit.pause(pause, 100.0)
+    callers.come("a")
+    callers.clock.advance(100.09)
+    assert not callers.passed
+    callers.clock.advance(100.11)
+    assert [name for name, _ in callers.passed] == ["a"]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_first_tokens(strict):
+    """So many are there at the first use, then it is a limit like any other."""
+    limit = Limit(10, burst=10, initial=3, strict=strict)
+    callers = Callers(limit)
+    callers.clock.advance(100.0)
+    for name in range(30):
+        callers.come(name)
+    assert len(callers.passed) == 3
+    callers.clock.advance(100.95)
+    assert len(callers.passed) == (3 if strict else 12)
+    callers.clock.advance(101.05)
+    assert len(callers.passed) == 13
+
+
+def test_the_first_tokens_of_a_key():
+    """A key that comes later has what it would have if it had been there from the start."""
+    callers = Callers(Limit(1, burst=10, initial=0, key=lambda item: item))
+    callers.come("a", 1)
+    callers.clock.advance(5.0)
+    for name in range(8):
+        callers.come(name, 2)
+    assert [name for name, _ in callers.passed] == ["a", 0, 1, 2, 3, 4]
+
+
+def test_a_key_that_comes_after_a_pause():
+    """Its bucket was emptied too."""
+    limit = Limit(1, burst=10, jitter=0, key=lambda item: item)
+    callers = Callers(limit)
+    callers.come("a", 1)
+    limit.pause(10, 0.0)
+    callers.clock.advance(12.0)
+    for name in range(8):
+        callers.come(name, 2)
+    assert [name for name, _ in callers.passed] == ["a", 0, 1, 2]
+
+
+@pytest.mark.parametrize("options", [{"initial": -1}, {"initial": 1.5}, {"initial": "1"}])
+def test_first_tokens_that_cannot_be_meant(options):
+    """Not more than there is room for."""
+    with pytest.raises(InvalidArgument, match="initial must be"):
+        Limit(10, **options)
+    with pytest.raises(InvalidArgument, match="initial must be rate=10 at most, got 11"):
+        Limit(10, initial=11, strict=True)
 
 
 @pytest.mark.parametrize("cost", [-1, float("nan"), float("inf"), "1", True, None])
 def test_a_bad_cost_is_refused(cost):
     """With the value in the message."""
     with pytest.raises(InvalidItem, match="cost"):
-        Limit(1, cost=lambda _: cost).ticket(1, lambda: None, Hand())
+        limit_door(Limit(1, cost=lambda _: cost)).ticket(1, lambda: None, Hand())
 
 
 def test_what_can_never_pass_is_refused():
     """It would wait for ever."""
     with pytest.raises(InvalidItem, match="never"):
-        Limit(2, strict=True, cost=lambda _: 3).ticket(1, lambda: None, Hand())
+        limit_door(Limit(2, strict=True, cost=lambda _: 3)).ticket(1, lambda: None, Hand())
 
 
 def test_calls_at_once():
@@ -205,8 +293,8 @@ def test_calls_at_once():
     assert [name for name, _ in callers.passed] == ["a", "b"]
 
     def end(took, error=None):
-        limit.done(error, took, callers.clock.now())
-        limit.arm()
+        callers.door.done(error, took, callers.clock.now())
+        callers.door.arm()
         callers.clock.advance(callers.clock.time)
 
     callers.clock.advance(0.5)
@@ -233,11 +321,11 @@ def test_one_bad_moment_shrinks_once():
         callers.come(name)
     callers.clock.advance(1.0)
     for _ in range(3):
-        limit.done(ValueError(), 1.0, callers.clock.now())
+        callers.door.done(ValueError(), 1.0, callers.clock.now())
     assert limit.limit == 4
     callers.come("later")
     callers.clock.advance(2.0)
-    limit.done(ValueError(), 0.5, callers.clock.now())
+    callers.door.done(ValueError(), 0.5, callers.clock.now())
     assert limit.limit == 2
 
 
@@ -247,7 +335,7 @@ def test_a_limit_that_limits_nobody_does_not_grow():
     callers = Callers(limit)
     for name in range(20):
         callers.come(name)
-        limit.done(None, 0.1, callers.clock.now())
+        callers.door.done(None, 0.1, callers.clock.now())
     assert limit.limit == 2
 
 
@@ -284,7 +372,7 @@ def test_waiting_on_a_thread_and_on_a_loop():
     slow = Limit(1, per=1000)
     assert slow.acquire(timeout=0)
     assert not slow.acquire(timeout=0.01)
-    assert not slow.parts[0].lines
+    assert not limit_door(slow).state.parts[0].lines
 
     async def main():
         await asyncio.gather(*(limit.acquire_async() for _ in range(5)))
@@ -294,7 +382,7 @@ def test_waiting_on_a_thread_and_on_a_loop():
         await asyncio.gather(waits, return_exceptions=True)
 
     asyncio.run(main())
-    assert not slow.parts[0].lines
+    assert not limit_door(slow).state.parts[0].lines
 
 
 def test_many_threads_take_turns(frantic):

@@ -14,6 +14,7 @@ import tenacity
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from rxpool import WorkerPool, guarded
 from rxpool.errors import (
     CircuitOpen,
     DeadlineExceeded,
@@ -28,6 +29,7 @@ from rxpool.errors import (
     TaskTimeout,
     WorkerCrashed,
 )
+from rxpool.faces import BatchProcessor
 from rxpool.policies import Retry, RetryBudget
 
 BOOM = ValueError("boom")
@@ -59,7 +61,6 @@ BAD = [
     ({"max_attempts": 0}, "max_attempts must be 1 or more, got 0"),
     ({"max_attempts": 2.0}, "max_attempts must be a whole number, got 2.0"),
     ({"max_attempts": True}, "max_attempts must be a whole number, got True"),
-    ({"max_attempts": None}, "max_attempts must be a whole number, got None"),
     ({"delay": -1}, "delay must be finite and 0 or more, got -1"),
     ({"delay": float("nan")}, "delay must be finite and 0 or more, got nan"),
     ({"backoff": "fibonacci"}, "must be one of exponential, linear, constant, got 'fib"),
@@ -115,9 +116,7 @@ WAITS = {
 def test_waits(retry, expected):
     """All of them, where the draw is 0; and with no jitter, whatever the draw."""
     assert waits(retry) == expected
-    exact = Retry(
-        retry.max_attempts, retry.delay, retry.backoff, retry.max_delay, jitter=0.0
-    )
+    exact = Retry(retry.max_attempts, retry.delay, retry.backoff, retry.max_delay, jitter=0.0)
     assert waits(exact, draw=0.999) == expected
 
 
@@ -466,3 +465,34 @@ def test_a_clock_that_goes_back_stands_still():
     assert [budget.withdraw(now) for now in nows] == [True, True, False, False, False, False]
     assert len(budget._buckets) == 1
     assert [budget.withdraw(now) for now in (160.0, 161.0)] == [False, True]
+
+
+# -- as long as there is time -----------------------------------------------------
+
+
+def test_any_number_of_attempts():
+    """The waits stay those of the policy, however many there are."""
+    endless = Retry(max_attempts=None, delay=1, max_delay=60, jitter=0)
+    assert waits(endless) == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, *[60.0] * 93]
+    assert endless.wait_before_next(10**6, BOOM, 0.0, 0.0) == 60.0
+    assert endless.wait_before_next(1, PoolClosed("x"), 0.0, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda pool, retry: pool.map(abs, retry=retry),
+        lambda pool, retry: pool.outcomes(abs, retry=retry),
+        lambda pool, retry: pool.map_batches(abs, retry=retry),
+        lambda pool, retry: pool.imap(abs, [1], retry=retry),
+        lambda pool, retry: pool.worker(abs, retry=retry),
+        lambda pool, retry: guarded(abs, retry=retry),
+        lambda pool, retry: BatchProcessor(abs, max_size=1, retry=retry),
+    ],
+)
+def test_attempts_without_an_end_are_refused(use):
+    """Where nothing would end them."""
+    with WorkerPool(1) as pool:
+        with pytest.raises(InvalidArgument, match=r"max_attempts=None needs .*deadline"):
+            use(pool, Retry(max_attempts=None))
+        pool.map(abs, retry=Retry(max_attempts=None), deadline=1)

@@ -305,6 +305,70 @@ def test_a_loop_that_runs_cannot_be_blocked():
     asyncio.run(main())
 
 
+def on_a_loop(call):
+    """What *call* answers on the thread of a running event loop."""
+
+    async def main():
+        return call()
+
+    return asyncio.run(asyncio.wait_for(main(), WAIT))
+
+
+@pytest.mark.parametrize("on", ["threads", "processes", "inline"])
+@pytest.mark.parametrize("read", ["pull", "emit"])
+def test_a_plain_loop_on_an_event_loop(on, read):
+    """As `imap` does: the event loop waits meanwhile; more items than may wait."""
+
+    def call():
+        with WorkerPool(1 if on == "inline" else 2, on=on) as pool:
+            source = pool.pull(range(100)) if read == "pull" else rx.from_iterable(range(100))
+            squares = source.pipe(pool.map(abs, order="input", max_pending=7))
+            return list(iterate(squares.pipe(pool.map(str, order="input")), max_pending=5))
+
+    assert on_a_loop(call) == [str(number) for number in range(100)]
+
+
+def test_a_plain_loop_over_what_needs_no_pool():
+    """What emits while it is subscribed is read on its thread."""
+    assert on_a_loop(lambda: list(iterate(rx.range(20), max_pending=3))) == list(range(20))
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_a_plain_loop_over_work_of_the_same_event_loop(count):
+    """It would never end: the error says what to write."""
+
+    async def double(number):
+        await asyncio.sleep(0)
+        return 2 * number
+
+    async def main():
+        async with WorkerPool(2, on="asyncio") as pool:
+            with (
+                iterate(pool.pull(range(count)).pipe(pool.map(double, max_pending=5))) as items,
+                pytest.raises(WouldBlock, match="async for"),
+            ):
+                next(items)
+
+    asyncio.run(asyncio.wait_for(main(), WAIT))
+
+
+def test_a_plain_loop_over_a_flow_that_the_event_loop_may_feed():
+    """Nobody knows who else would: refused, also behind a flow."""
+
+    async def main():
+        source = Subject()
+        with WorkerPool(1) as pool, iterate(source.pipe(pool.map(abs))) as items:
+            iter(items)
+            source.on_next(-1)
+            assert next(items) == 1
+            with pytest.raises(WouldBlock, match="async for"):
+                next(items)
+            source.on_completed()
+            assert list(items) == []
+
+    asyncio.run(asyncio.wait_for(main(), WAIT))
+
+
 # -- the end -----------------------------------------------------------------------------------
 
 

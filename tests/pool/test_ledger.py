@@ -277,8 +277,8 @@ class Books(RuleBasedStateMachine):
             self.parts[task] -= 1
             assert self.parts[task] >= 0
             assert self.fates[task] == 0
-            if flow.order is not None:
-                assert flow.order[0] is task
+            if flow.results.ordered:
+                assert flow.results.line[0] is task
         elif entry is not None:
             assert entry.settled
             assert entry not in self.gone
@@ -313,7 +313,7 @@ class Books(RuleBasedStateMachine):
     def refuse(self, which):
         """An item fails before it waits."""
         flow = self.pick(which, self.flows)
-        if not flow.ended and flow.order is None:
+        if not flow.ended and not flow.results.ordered:
             task = Task(flow, [0], self.now)
             self.ledger.refuse(flow, task, ValueError("no"))
             self.accepted[flow].append(task)
@@ -322,17 +322,17 @@ class Books(RuleBasedStateMachine):
     def ring(self, which, far, late):
         """The alarm of a flow rings: what is overdue ends, or is going to be ended."""
         flow = self.pick(which, self.flows)
-        due = flow.next_due(self.now)
+        due = flow.times.next_due(self.now)
         if due is None:
-            assert flow.overdue(self.now + 1000) == []
+            assert flow.times.overdue(self.now + 1000) == []
             return
-        assert due <= self.now or flow.overdue((self.now + due) / 2) == []
+        assert due <= self.now or flow.times.overdue((self.now + due) / 2) == []
         self.now = max(self.now, due) + late
-        overdue = flow.overdue(self.now)
-        assert overdue == flow.overdue(self.now)  # looking changes nothing
+        overdue = flow.times.overdue(self.now)
+        assert overdue == flow.times.overdue(self.now)  # looking changes nothing
         for task, limit in overdue:
             since = task.accepted if limit == "deadline" else task.started
-            assert self.now >= since + getattr(flow, limit)
+            assert self.now >= since + getattr(flow.times, limit)
         ended = []
         for task, limit in overdue:
             error = {"timeout": TaskTimeout, "deadline": DeadlineExceeded}[limit]("late")
@@ -340,13 +340,13 @@ class Books(RuleBasedStateMachine):
                 assert limit == "deadline"
                 assert self.ledger.fail_waiting(task, error)
             elif far or len(self.worker_with(task)) > 1:
-                task.ending = True
+                task.own().ending = True
             else:
                 self.settle(task, None, error)
                 ended.append(task)
         for task in ended:
             self.free(task)
-        due = flow.next_due(self.now)
+        due = flow.times.next_due(self.now)
         assert due is None or due > self.now or self.halved[flow]
 
     def worker_with(self, task):
@@ -429,13 +429,13 @@ class Books(RuleBasedStateMachine):
                 assert len(flow.waiting) <= max(1, flow.most - 1)
                 assert flow.running + len(flow.waiting) <= flow.most
             kept = [t for t in flow.done if isinstance(t, Task) and t.attempts == 0]
-            if flow.order is None and not self.resized:
+            if not flow.results.ordered and not self.resized:
                 several = [p for p in flow.done if isinstance(p, Part)]
                 others = len(flow.waiting) + len(flow.done) - len(several) - len(kept)
                 most = flow.max_pending + flow.limit() + extra
                 assert others + flow.running + flow.allotted <= most
             elif not self.resized and not flow.ended:
-                started = [t for t in flow.order if t.attempts or t in flow.tasks]
+                started = [t for t in flow.results.line if t.attempts or t in flow.tasks]
                 assert len(started) <= (flow.max_reorder or 8 * flow.limit()) + extra + back
 
     @invariant()
@@ -477,7 +477,7 @@ class Books(RuleBasedStateMachine):
             if flow.sorted is None and not moved:
                 starts = [places[task] for task in self.starts[flow] if task in places]
                 assert starts == sorted(starts)
-            if flow.order is not None:
+            if flow.results.ordered:
                 turns = [
                     places[task]
                     for task in self.fetched[flow]
@@ -490,7 +490,7 @@ class Books(RuleBasedStateMachine):
         """A flow has finished when its source has, and nothing of it is left."""
         for flow in self.flows:
             busy = any(task.flow is flow for task in self.running)
-            left = busy or flow.waiting or flow.done or flow.order
+            left = busy or flow.waiting or flow.results.everything
             assert flow.finished == (flow.ended and not left)
 
     def teardown(self):
@@ -508,7 +508,7 @@ class Books(RuleBasedStateMachine):
                 break
         for flow in self.flows:
             assert flow.finished
-            left = [flow.waiting, flow.tasks, flow.done, flow.order, flow.undelivered]
+            left = [flow.waiting, flow.tasks, flow.results.everything, flow.undelivered]
             assert not any(left)
             assert flow.fetch() is None
             assert set(self.accepted[flow]) == set(self.fetched[flow]) | {
@@ -637,19 +637,19 @@ def test_what_is_overdue_is_due():
     """A task that became due between two looks asks for a look at once, not never."""
     ledger, flow = flow_of(2, timeout=5.0, deadline=9.0, max_pending=4)
     fed(ledger, flow, 1)
-    assert flow.next_due(2.0) == 5.0
-    assert flow.next_due(7.0) == 5.0
-    assert [limit for _, limit in flow.overdue(5.0)] == ["timeout"]
-    assert flow.overdue(4.9) == []
+    assert flow.times.next_due(2.0) == 5.0
+    assert flow.times.next_due(7.0) == 5.0
+    assert [limit for _, limit in flow.times.overdue(5.0)] == ["timeout"]
+    assert flow.times.overdue(4.9) == []
 
 
 def test_a_task_that_is_being_ended_is_not_due_again():
     """Its backend was told; there is nothing more to do about it."""
     ledger, flow = flow_of(1, timeout=5.0)
     ((task,), _) = fed(ledger, flow, 1)
-    task.ending = True
-    assert flow.overdue(7.0) == []
-    assert flow.next_due(7.0) is None
+    task.own().ending = True
+    assert flow.times.overdue(7.0) == []
+    assert flow.times.next_due(7.0) is None
 
 
 def test_workers_may_change_tasks_while_limits_look_at_them():
@@ -669,8 +669,8 @@ def test_workers_may_change_tasks_while_limits_look_at_them():
         task = Passing(flow, n, 0.0)
         task.started = 0.0
         assert ledger.accept(flow, task) == STARTED
-    assert len(flow.overdue(6.0)) == 3
-    assert flow.next_due(6.0) == 5.0
+    assert len(flow.times.overdue(6.0)) == 3
+    assert flow.times.next_due(6.0) == 5.0
 
 
 def test_a_task_that_its_worker_settles_at_the_same_moment():
@@ -694,10 +694,10 @@ def test_limits_hold_again_for_a_task_that_went_back():
     ledger, flow = flow_of(1, deadline=5.0)
     (first, second), _ = fed(ledger, flow, 2)
     assert ledger.allot(first, 1) == [second]
-    second.ending = True
+    second.own().ending = True
     ledger.give_back([second])
     assert ledger.settle(first, None, None, 1.0)
     ledger.release(first)
     assert ledger.fill() == [second]
-    assert flow.next_due(2.0) == 5.0
-    assert [task for task, _ in flow.overdue(5.0)] == [second]
+    assert flow.times.next_due(2.0) == 5.0
+    assert [task for task, _ in flow.times.overdue(5.0)] == [second]

@@ -205,9 +205,14 @@ def test_room_that_comes_while_the_batch_looks_for_it():
     """Caught: forgetting that somebody called while another was bringing items."""
     rooms = [False, True, True]
     flow = SimpleNamespace(
-        _engine=SimpleNamespace(lock=threading.RLock()), ledger=None, batches=set(),
-        expect=lambda batch: None, note_quiet=lambda: None,
-        prepare=lambda item: PoolFuture(flow), waits=lambda: None, help=lambda future: None,
+        _engine=SimpleNamespace(lock=threading.RLock()),
+        ledger=None,
+        batches=set(),
+        expect=lambda batch: None,
+        note_quiet=lambda: None,
+        prepare=lambda item: PoolFuture(flow),
+        waits=lambda: None,
+        help=lambda future: None,
     )
 
     def enter(future, waits):
@@ -291,6 +296,8 @@ def test_arguments():
             pool.worker(3)
         with pytest.raises(TypeError, match="on_failure"):
             pool.worker(work, on_failure="skip")
+        with pytest.raises(TypeError, match="no option 'max_failures'"):  # no stream to end
+            pool.worker(work, max_failures=1)
         worker = pool.worker(work)
         with pytest.raises(TypeError, match="items must be iterable, got 5"):
             worker.execute_batch(5)

@@ -134,7 +134,9 @@ def test_results_that_wait_for_their_turn():
 def test_a_breaker_that_two_flows_share_is_heard_once():
     """Changes and refusals; nothing of it once the flows have ended."""
     breaker = CircuitBreaker(
-        name="b", minimum_number_of_calls=1, sliding_window_size=1,
+        name="b",
+        minimum_number_of_calls=1,
+        sliding_window_size=1,
         wait_duration_in_open_state=1000,
     )
     run = Virtual()
@@ -229,6 +231,7 @@ def test_one_monitor_for_several_pools_sees_no_end():
 
 def test_a_monitor_that_raises_is_let_go_and_is_a_fault():
     """The work goes on, the exception is on `faults`, the others hear on."""
+
     def fail(event):
         raise Oops(event.name)
 

@@ -11,6 +11,7 @@ import pytest
 import reactivex as rx
 
 from rxpool import AdaptiveConcurrency, CircuitBreaker, Hedge, Limit, Retry, WorkerPool
+from rxpool.policies._limit import limit_door
 from tests.pool.crew import Oops, Sink, eventually
 
 ITEMS = 300
@@ -117,7 +118,7 @@ def test_flows_on_many_threads_share_a_limit(frantic):
     Catches looking and taking under two locks.
     """
     limit = Limit(200, per=0.2, strict=True)
-    (part,), starts = limit.parts, []
+    (part,), starts = limit_door(limit).state.parts, []
 
     def noted(key, cost, now, waited, take=part.take):
         take(key, cost, now, waited)

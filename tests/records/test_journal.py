@@ -2,6 +2,7 @@
 
 import functools
 import os
+import pickle
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rxpool.errors import (
+    DamagedRecord,
     InvalidArgument,
     InvalidArgumentType,
     InvalidItem,
@@ -177,8 +179,10 @@ def test_what_cannot_be_read_back_is_named(path):
         connection.execute("UPDATE finished SET value = ?", (b"\x80\x05cnowhere\nnothing\n.",))
         connection.commit()
         connection.close()
-        with pytest.raises(NotPicklable, match="result of item a cannot be unpickled here"):
+        with pytest.raises(NotPicklable) as caught:
             run.stored("a")
+        assert "result of item a cannot be unpickled here, in " in str(caught.value)
+        assert str(path) in str(caught.value)
         assert run.finished("a")
 
 
@@ -317,3 +321,82 @@ def test_many_processes(path):
     assert [process.returncode for process in processes] == [0] * 4
     with Journal(path, fingerprint="1") as journal:
         assert journal.finished() == 500
+
+
+# -- damage ------------------------------------------------------------------------------------
+
+
+def change(path, to):
+    """Have the bytes of the only result be what *to* makes of them."""
+    connection = sqlite3.connect(path)
+    ((data,),) = connection.execute("SELECT value FROM finished").fetchall()
+    with connection:
+        connection.execute("UPDATE finished SET value = ?", (to(data),))
+    connection.close()
+
+
+def flipped(at):
+    """A bit of the byte there is another."""
+
+    def change(data):
+        damaged = bytearray(data)
+        damaged[at] ^= 4
+        return bytes(damaged)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *map(flipped, range(-8, 22)),
+        lambda data: data[:-1],
+        lambda data: data[:-8] + data[-7:],
+        lambda data: data[1:],
+        lambda data: b"",
+        lambda data: None if data is None else "text",
+        lambda data: 7,
+    ],
+)
+def test_a_damaged_result_is_no_result(path, damage):
+    """It is never taken for another one, and the message says where it is."""
+    with Journal(path) as journal:
+        run = journal.open(len, {})
+        run.record("a", {"price": 123456})
+        assert run.stored("a") == ({"price": 123456},)
+        change(path, damage)
+        with pytest.raises(DamagedRecord, match=r"item a in .*journal is damaged"):
+            run.stored("a")
+
+
+def test_the_result_of_another_item_is_none(path):
+    """The checksum is over the id as well."""
+    with Journal(path) as journal:
+        run = journal.open(len, {})
+        run.record("a", 1)
+        connection = sqlite3.connect(path)
+        with connection:
+            connection.execute("UPDATE finished SET item = 'b'")
+        connection.close()
+        with pytest.raises(DamagedRecord, match="checksum"):
+            run.stored("b")
+
+
+def test_results_without_a_checksum_are_read(path):
+    """Those of the first journals."""
+    with Journal(path) as journal:
+        run = journal.open(len, {})
+        run.record("a", 1)
+        change(path, lambda data: pickle.dumps([2], 5))
+        assert run.stored("a") == ([2],)
+
+
+def test_an_error_of_the_database_names_the_file(path):
+    """As one program may have several journals."""
+    with Journal(path) as journal:
+        run = journal.open(len, {})
+        connection = sqlite3.connect(path)
+        connection.execute("DROP TABLE finished")
+        connection.close()
+        with pytest.raises(sqlite3.OperationalError, match=r"no such table.* in the journal /"):
+            run.stored("a")

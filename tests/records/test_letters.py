@@ -354,6 +354,41 @@ def test_json_that_is_no_letter_is_refused(line):
         from_line(line, False)
 
 
+NUMBERS = ["Infinity", "-Infinity", "NaN", "1e999", "1" + "0" * 400, '"x"', "null", "[]"]
+
+
+@pytest.mark.parametrize("field", ["attempts", "waited", "took"])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_numbers_that_no_letter_has_are_refused(tmp_path, field, number):
+    """Infinite ones, and those that no float holds."""
+    if field == "attempts" and number.startswith("10"):
+        number = "1e400"  # as a whole number it would be one
+    path = tmp_path / "letters"
+    with JsonLinesDeadLetters(path) as letters:
+        letters.on_next(failure(1))
+    line = path.read_text()
+    fields = json.loads(line)
+    changed = line.replace(f'"{field}":{json.dumps(fields[field])}', f'"{field}":{number}')
+    assert changed != line
+    path.write_text(changed)
+    with pytest.raises(InvalidArgument, match="no dead letter"):
+        list(read(path))
+
+
+@pytest.mark.parametrize("field", ["attempts", "waited", "took"])
+def test_rows_with_such_numbers_are_refused(tmp_path, field):
+    """The message says where."""
+    path = tmp_path / "letters"
+    with SqliteDeadLetters(path) as letters:
+        letters.on_next(failure(1))
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(f"UPDATE letters SET {field} = 9e999")
+    connection.close()
+    with pytest.raises(InvalidArgument, match=r"row 1 in .*letters is no dead letter"):
+        list(read(path))
+
+
 @sinks
 def test_files_that_cannot_be_opened(tmp_path, sink):
     """In Python's words."""

@@ -537,7 +537,15 @@ def test_it_works_after_a_fork():
         rang = threading.Event()
         far = scheduler.schedule_relative(60, lambda *_: None)
         near = scheduler.schedule_relative(0.3, lambda *_: rang.set())
-        scheduler._lock.acquire()  # as if another thread were at work
+        held, over = threading.Event(), threading.Event()
+
+        def work():
+            with scheduler._lock:
+                held.set()
+                over.wait()
+
+        threading.Thread(target=work).start()
+        held.wait()
         child = os.fork()
         if child == 0:
             assert TimerScheduler.singleton() is scheduler
@@ -549,7 +557,7 @@ def test_it_works_after_a_fork():
             assert own.wait(10)
             assert not rang.wait(0.5)
             os._exit(7)
-        scheduler._lock.release()
+        over.set()
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 7, status
         assert rang.wait(10)

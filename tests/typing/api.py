@@ -1,5 +1,6 @@
 """What type checkers infer of the public names: read by mypy and pyright, never run."""
 
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from reactivex.testing import TestScheduler
 from rxpool import (
     CircuitBreaker,
     CircuitOpen,
+    Collected,
     CurrentTask,
     Failure,
     Limit,
@@ -22,9 +24,11 @@ from rxpool import (
     Outcome,
     PoolReport,
     Progress,
+    RemoteError,
     Retry,
     Success,
     TimerScheduler,
+    TooManyFailures,
     WorkerPool,
     current_task,
     guarded,
@@ -33,7 +37,7 @@ from rxpool import (
 from rxpool import operators as ops
 from rxpool.backends import ThreadBackend
 from rxpool.metrics import AttemptRecord, Bottleneck, Resources
-from rxpool.pool import FlowReport
+from rxpool.pool import FlowReport, PoolExecutor, PoolFuture
 
 
 def length(text: str) -> int:
@@ -64,6 +68,16 @@ def lengths(texts: list[str]) -> list[int]:
 async def lengths_later(texts: list[str]) -> list[int]:
     """An async function of a batch."""
     return lengths(texts)
+
+
+def lengths_or_errors(texts: list[str]) -> list[int | Exception]:
+    """A function of a batch whose items can fail one by one."""
+    return [len(text) if text else ValueError(text) for text in texts]
+
+
+async def lengths_or_errors_later(texts: list[str]) -> list[int | Exception]:
+    """The same, later."""
+    return lengths_or_errors(texts)
 
 
 def total(numbers: list[int]) -> int:
@@ -106,6 +120,9 @@ assert_type(WorkerPool(on=TestScheduler()), WorkerPool)
 assert_type(WorkerPool(on=ThreadBackend("crew"), max_pending=5, name="crew"), WorkerPool)
 assert_type(pool.workers, int)
 assert_type(pool.report(), PoolReport)
+assert_type(pool.report().abandoned, int)
+assert_type(RemoteError("text", "module.Name").type_names, tuple[str, ...])
+assert_type(WorkerPool(2, on="processes", max_bytes=10_000_000), WorkerPool)
 assert_type(pool.faults, Observable[BaseException])
 assert_type(pool.close(), bool)
 assert_type(pool.close(timedelta(seconds=1)), bool)
@@ -143,7 +160,14 @@ assert_type(
 )
 
 assert_type(words.pipe(ops.batch(10), pool.map_batches(lengths)), Observable[int])
+assert_type(words.pipe(pool.map(len, max_failures=3)), Observable[int])
+assert_type(words.pipe(pool.outcomes(len, max_failures=0.1)), Observable[Outcome[str, int]])
+assert_type(TooManyFailures("x").failed, int)
 assert_type(words.pipe(ops.batch(10), pool.map_batches(lengths_later)), Observable[int])
+assert_type(words.pipe(ops.batch(9), pool.map_batches(lengths_or_errors)), Observable[int])
+assert_type(
+    words.pipe(ops.batch(9), pool.map_batches(lengths_or_errors_later)), Observable[int]
+)
 assert_type(
     words.pipe(
         ops.batch(10),
@@ -208,6 +232,17 @@ assert_type(pool.pull([1, 2]).pipe(pool.map(str)), Observable[str])
 
 # -- iterables and calls -----------------------------------------------------------------------
 
+pool.stop_on(signal.SIGTERM, signal.SIGINT, within=timedelta(seconds=5))
+assert_type(pool.as_executor(), PoolExecutor)
+assert_type(pool.as_executor().submit(length, "a"), PoolFuture[int])
+assert_type(pool.as_executor().map(length, ["a"]), Iterator[int])
+assert_type(pool.collect(length, ["a"]), Collected[str, int])
+assert_type(pool.collect(length_later, ["a"], retry=3), Collected[str, int])
+assert_type(pool.collect(letters, ["a"]), Collected[str, list[bytes]])
+assert_type(pool.collect(length, ["a"]).values(), list[int])
+assert_type(pool.collect(length, ["a"]).failures, list[Failure[str]])
+assert_type(pool.collect(length, ["a"]).outcomes, list[Outcome[str, int]])
+assert_type(WorkerPool(on="inline", initializer=print), WorkerPool)
 for number in pool.imap(length, ["a", "bc"]):
     assert_type(number, int)
 for number in pool.imap(length_later, ["a", "bc"], order="input"):
@@ -245,6 +280,10 @@ async def use() -> None:
         async with pool.worker(length) as items:
             assert_type(await items.execute("a"), int)
             assert_type(await items.execute_batch(["a"]), list[int])
+        assert_type(await pool.submit_async(length, "a"), PoolFuture[int])
+        assert_type(await pool.submit_async(length_later, "a"), PoolFuture[int])
+        assert_type(await pool.submit_async(letters, "a"), PoolFuture[list[bytes]])
+        assert_type(await pool.collect(length, ["a"]), Collected[str, int])
         async for number in pool.imap(length, ["a"]):
             assert_type(number, int)
         async for number in iterate(words.pipe(pool.map(length_later)), max_pending=5):
@@ -271,6 +310,7 @@ assert_type(
     Observable[str],
 )
 assert_type(words.pipe(ops.progress(), ops.batch(5), ops.progress()), Observable[list[str]])
+assert_type(Retry.http(None, {429}, on_result=True), Retry)
 assert_type(words.pipe(ops.retry(3)), Observable[str])
 assert_type(words.pipe(ops.retry(Retry(delay=timedelta(seconds=1)))), Observable[str])
 assert_type(words.pipe(ops.circuit_breaker(CircuitBreaker())), Observable[str])

@@ -48,7 +48,7 @@ async def managers() -> None:
     assert_type(await debounce.execute(length_later, "a"), int)
 
 
-@batched(max_size=3)
+@batched(max_size=3, bisect=True)
 async def embed(texts: list[str]) -> list[int]:
     return [len(text) for text in texts]
 

@@ -7,93 +7,83 @@
 import logging
 import os
 import pickle
-import signal
-import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Any, Final
+from typing import Any, NoReturn
 
 from reactivex import abc
 
 from rxpool.backends._awaiting import run_here
-from rxpool.backends.processes._journal import (
-    FLOAT,
-    INT,
-    NOTHING,
-    RECORD,
-    SHORT_FLOAT,
-    SHORT_INT,
-)
+from rxpool.backends._remote import encode_error, shown
+from rxpool.backends.processes._buffer_ring import Span
+from rxpool.backends.processes._codec import FIXED, decode, encode, spans_of
 from rxpool.backends.processes._logs import relay_logs
-from rxpool.backends.processes._memory import (
-    JOURNAL_FIRST,
-    JOURNAL_USED,
-    LIMIT,
-    RESUME,
-    RUNNING,
-    STARTED,
-    Block,
-    Span,
+from rxpool.backends.processes._main_module import HINT
+from rxpool.backends.processes._manners import (
+    adopt_manners,
+    die_with_parent,
+    end_with_parent,
 )
-from rxpool.backends.processes._messages import (
+from rxpool.backends.processes._parting import flush, leave
+from rxpool.backends.processes._protocol import (
     BYE,
-    EXIT,
     FAILED,
+    HEADER,
     PART,
     PROGRESS,
     READY,
-    RESULTS,
     SEVERAL_PARTS,
     SKIPPED,
     Settings,
 )
-from rxpool.backends.processes._resident import resident_bytes
-from rxpool.backends.processes._wire import FIXED, decode, encode, encode_error, spans_of
+from rxpool.backends.processes._result_writer import ResultWriter
+from rxpool.backends.processes._rss import resident_bytes
+from rxpool.backends.processes._shared_block import LIMIT, RESUME, RUNNING, STARTED, SharedBlock
 from rxpool.errors import NotPicklable
 from rxpool.tasks import find_with
 
 __all__ = ("main",)
 
-_FLUSH: Final = 0.002  #: seconds that a result may wait for others
 
-
-def main(conn: Connection, block: Block, settings: Settings) -> None:
+def main(conn: Connection, block: SharedBlock, settings: Settings) -> None:
     """Run items until told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent to act on
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    threading.Thread(target=_die_with_parent, name="rxpool-watch", daemon=True).start()
+    leads_group = settings.process_groups
+    adopt_manners(conn, leads_group)
+    block.close()
+    threading.Thread(
+        target=die_with_parent, args=(leads_group,), name="rxpool-watch", daemon=True
+    ).start()
     worker = _Worker(conn, block, settings)
-    relay_logs(worker.send, settings.log_levels)
+    relay = relay_logs(worker.send, settings.log_levels)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=partial(logging.getLogger().removeHandler, relay))
+        os.register_at_fork(after_in_child=worker.part)
     try:
         try:
             if settings.initializer is not None:
                 settings.initializer(*settings.initargs)
         except BaseException as error:
-            worker.send(FAILED, encode_error(error))
+            worker.send(FAILED, worker.failure(error))
             return
+        worker.came_back()
         worker.send(READY)
-        worker.serve()
+        told = worker.serve()
     except (BrokenPipeError, ConnectionResetError):
-        pass  # the parent is gone
+        told = False
     finally:
         conn.close()
-
-
-def _die_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+    if not told:  # the parent is gone
+        flush()
+        end_with_parent(leads_group)
 
 
 def _unreadable(what: str, reason: BaseException) -> NotPicklable:
-    error = NotPicklable(f"{what} cannot be unpickled in the worker: {reason!r}")
+    hint = HINT if "__mp_main__" in str(reason) or "'__main__'" in str(reason) else ""
+    error = NotPicklable(f"{what} cannot be unpickled in the worker: {shown(reason)}{hint}")
     error.__cause__ = reason
     return error
 
@@ -119,30 +109,25 @@ class _Handle:
 
 
 class _Worker:
-    """Runs items, and has their results journalled before it goes on to the next.
+    """Runs items, and has their results logged before it goes on to the next.
 
-    Several results go home in one message.  If the process dies before, the parent finds
-    them in the journal: finished work is never done twice.
+    ``_lock`` is held while a message is sent, as the threads of users may log; the rest is for
+    the thread that runs items.
     """
 
-    def __init__(self, conn: Connection, block: Block, settings: Settings) -> None:
+    def __init__(self, conn: Connection, block: SharedBlock, settings: Settings) -> None:
         self._conn = conn
         self._block = block
         self._numbers = block.numbers
+        self._parent = settings.parent
         self._max_tasks = settings.max_tasks
         self._max_memory = settings.max_memory
         self._lock = threading.RLock()  # one message at a time
         self._functions: dict[int, Callable[[Any], Any]] = {}
-        self._journal = block.journal
-        self._full = len(block.journal) - SHORT_INT.size  # no more records beyond
         self._busy = False
         self._ran = 0
-        self._results: list[Any] = []  # not sent
-        self._ends: list[float] = []
-        self._begun = 0.0
-        self._used = 0  # bytes of the journal
-        self._flushed = 0.0
-        #: buffers still in use: up to where in the lane, and what tells that
+        self._results = ResultWriter(block, self.send)
+        #: buffers still in use: up to where in the ring, and what tells that
         self._borrowed: deque[tuple[int, list[Callable[[], Any]]]] = deque()
         find_with(self._current)
 
@@ -157,18 +142,32 @@ class _Worker:
         with self._lock:
             self._conn.send_bytes(data)
 
-    def serve(self) -> None:
-        """Run what comes."""
+    def failure(self, error: BaseException) -> Any:
+        """What stands for an exception of the user's code."""
+        return encode_error(error)
+
+    def came_back(self, error: BaseException | None = None) -> None:
+        """The user's code has returned, where what it returned is not looked at next."""
+
+    def part(self) -> None:
+        """This is a process that a task has just forked: it is no worker any more."""
+        self._busy = False
+        self._conn.close()  # the end of the worker is to be the end of its connection
+        self._results.part()
+        _become_parted(self)
+
+    def serve(self) -> bool:
+        """Run what comes, until there is enough of it; False if nothing can come any more."""
         while True:
             try:
                 data = self._conn.recv_bytes()
             except (EOFError, OSError):
-                return
-            if data == EXIT:
-                return
-            (first,) = struct.unpack_from("<Q", data)
-            if not self._run(first, data):
-                return
+                return False
+            sender, first = HEADER.unpack_from(data)
+            if sender != self._parent:
+                continue
+            if len(data) == HEADER.size or not self._run(first, data):  # EXIT is empty
+                return True
 
     def _run(self, first: int, data: bytes) -> bool:
         """Run the items of a message; False if the worker has done enough."""
@@ -176,7 +175,7 @@ class _Worker:
         # From here on an end of the process is the fault of the first item.
         numbers[STARTED] = monotonic()
         numbers[RUNNING] = first
-        known, function, forget, wires = pickle.loads(memoryview(data)[8:])
+        known, function, forget, wires = pickle.loads(memoryview(data)[HEADER.size :])
         if forget is not None:
             self._functions.pop(forget, None)
         fn = self._functions.get(known)
@@ -185,25 +184,25 @@ class _Worker:
                 fn = decode(function)
             except BaseException as reason:
                 fn = partial(_raise, _unreadable("the function", reason))
+            self.came_back()
             self._functions[known] = fn
-        self._flushed = monotonic()
+        begun = self._results.begin()
         self._busy = True
         try:
-            return self._run_all(first, wires, fn)
+            return self._run_all(first, wires, fn, begun)
         finally:
             self._busy = False
 
-    def _run_all(self, first: int, wires: Sequence[Any], fn: Any) -> bool:
-        numbers = self._numbers
+    def _run_all(self, first: int, wires: Sequence[Any], fn: Any, begun: float) -> bool:
+        numbers, results = self._numbers, self._results
         limited = self._max_tasks is not None or self._max_memory is not None
-        begun = self._flushed
         for item, wire in enumerate(wires, first):
             # First the intent, then the look at the limit: the parent does it the other way
             # round, so never do both think that the item is theirs.
             numbers[STARTED] = begun
             numbers[RUNNING] = item
             if numbers[LIMIT] <= item < numbers[RESUME]:
-                self._flush()
+                results.flush()
                 self._free(wires[item - first :])
                 self.send(SKIPPED, item, first + len(wires) - item)
                 return True
@@ -215,17 +214,17 @@ class _Worker:
                     if type(result) not in FIXED:
                         result = self._encode(result)
                 except BaseException as error:
-                    result = encode_error(error)
+                    result = self.failure(error)
             ended = monotonic()
-            self._keep(item, result, begun, ended)
+            results.keep(item, result, begun, ended)
             begun = ended
             if limited:
                 self._ran += 1
                 if self._enough():
-                    self._flush()
+                    results.flush()
                     self.send(BYE)
                     return False
-        self._flush()
+        results.flush()
         if limited and self._enough():
             self.send(BYE)
             return False
@@ -243,7 +242,7 @@ class _Worker:
             value = fn(item)
             return self._encode(value)
         except BaseException as error:
-            return encode_error(error)
+            return self.failure(error)
         finally:
             del item, value
             if spans := spans_of(wire):
@@ -255,6 +254,7 @@ class _Worker:
             return self._follow(value)
         if hasattr(type(value), "__await__"):
             value = run_here(value)
+            self.came_back()
         return encode(value, self._block.results, "the result")
 
     def _follow(self, observable: "abc.ObservableBase[Any]") -> Any:
@@ -262,87 +262,31 @@ class _Worker:
         ended = threading.Event()
         errors: list[BaseException] = []
         item = int(self._numbers[RUNNING])
-        self._flush()
+        self._results.flush()
 
         def on_error(error: BaseException) -> None:
+            self.came_back(error)
             errors.append(error)
             ended.set()
 
+        def on_completed() -> None:
+            self.came_back()
+            ended.set()
+
         def on_next(value: Any) -> None:
+            self.came_back()
             try:
                 self.send(PART, item, encode(value, None, "a result"))
-            except Exception as error:
+            except BaseException as error:
                 on_error(error)
 
-        subscription = observable.subscribe(on_next, on_error, ended.set)
+        subscription = observable.subscribe(on_next, on_error, on_completed)
+        self.came_back()
         ended.wait()
         subscription.dispose()
         if errors:
             raise errors[0]
         return SEVERAL_PARTS
-
-    def _keep(self, item: int, result: Any, begun: float, ended: float) -> None:
-        """Note a result; send it with those before if that is time."""
-        if not self._results:
-            self._begun = begun
-            self._numbers[JOURNAL_FIRST] = item
-        used = self._used
-        kind = type(result)
-        if used > self._full:
-            self._flush_before(item, begun)
-            used = 0
-        try:
-            if kind is int:
-                SHORT_INT.pack_into(self._journal, used, INT, begun, ended, result)
-                used += SHORT_INT.size
-            elif kind is float:
-                SHORT_FLOAT.pack_into(self._journal, used, FLOAT, begun, ended, result)
-                used += SHORT_INT.size
-            elif result is None:
-                SHORT_INT.pack_into(self._journal, used, NOTHING, begun, ended, 0)
-                used += SHORT_INT.size
-            else:
-                used = self._write(used, result, item, begun, ended)
-        except struct.error:  # a large number
-            used = self._write(used, result, item, begun, ended)
-        self._results.append(result)
-        self._ends.append(ended)
-        self._used = used
-        if used < 0:
-            self._flush()
-            return
-        self._numbers[JOURNAL_USED] = used
-        if ended - self._flushed >= _FLUSH:
-            self._flush()
-
-    def _write(self, used: int, result: Any, item: int, begun: float, ended: float) -> int:
-        """Write a pickled record; answers the bytes used, below 0 if it does not fit."""
-        data = pickle.dumps(result, 5)
-        behind = used + RECORD.size + len(data)
-        if behind > len(self._journal):
-            self._flush_before(item, begun)
-            used, behind = 0, RECORD.size + len(data)
-            if behind > len(self._journal):
-                return -1  # it goes at once
-        RECORD.pack_into(self._journal, used, len(data), begun, ended)
-        self._journal[used + RECORD.size : behind] = data
-        return behind
-
-    def _flush_before(self, item: int, begun: float) -> None:
-        """Make room in the journal for the result of *item*."""
-        self._flush()
-        self._begun = begun
-        self._numbers[JOURNAL_FIRST] = item
-
-    def _flush(self) -> None:
-        """Send the results that were not sent."""
-        if self._results:
-            first = int(self._numbers[JOURNAL_FIRST])
-            self.send(RESULTS, first, self._results, self._begun, self._ends)
-            self._results, self._ends = [], []
-            self._used = 0
-            self._numbers[JOURNAL_USED] = 0.0
-        self._flushed = monotonic()
 
     def _free(self, wires: Sequence[Any]) -> None:
         """These items are not going to be run: their buffers are free."""
@@ -363,9 +307,35 @@ class _Worker:
     def _enough(self) -> bool:
         if self._max_tasks is not None and self._ran >= self._max_tasks:
             return True
-        if self._max_memory is None or self._results:
+        if self._max_memory is None or not self._results.are_sent:
             return False
         if resident_bytes() <= self._max_memory:
             return False
         logging.getLogger("rxpool").info("worker %s has grown too large", os.getpid())
         return True
+
+
+class _Parted(_Worker):
+    """What a worker is in a process that a task has forked.
+
+    Connection and memory are the worker's.  Nothing is sent or written here, and the process
+    ends where the user's code comes back, be it with a result or an error.
+    """
+
+    def send(self, *message: Any) -> None:
+        """Nobody is told."""
+
+    def failure(self, error: BaseException) -> NoReturn:
+        """It raised."""
+        leave(error)
+
+    def came_back(self, error: BaseException | None = None) -> NoReturn:
+        """It returned, or its Observable failed with *error*."""
+        leave(error)
+
+    def _encode(self, value: Any) -> NoReturn:
+        leave()
+
+
+def _become_parted(worker: _Worker) -> None:
+    worker.__class__ = _Parted  # so that the worker itself need not ask, at each item

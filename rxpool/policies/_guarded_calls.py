@@ -1,0 +1,199 @@
+"""How guarded functions call and wait: on the caller's thread, or on its event loop."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from functools import partial, wraps
+from threading import Event
+from time import monotonic
+from typing import Any
+
+from rxpool._core.causes import caused
+from rxpool._core.sleeper import Sleeper
+from rxpool._core.waits import LOOK
+from rxpool._forks import afresh
+from rxpool.errors import TaskTimeout
+from rxpool.policies._guard import Call, Guard
+
+__all__ = ("guard_async", "guard_plain")
+
+
+def guard_plain(
+    fn: Callable[..., Any], guard: Guard, sleep: Callable[[float], Any]
+) -> Callable[..., Any]:
+    """Wait on the thread of the caller."""
+    go_on = partial(_go_on, guard, fn, sleep)
+
+    @wraps(fn)
+    def careful(*args: Any, **kwargs: Any) -> Any:
+        guard.deposit()
+        return go_on(args, kwargs, Call(guard, args[0] if args else None, monotonic()))
+
+    if guard.limit is not None or guard.counts or guard.looks:
+        return careful
+
+    # The rest is for speed: the first attempt needs no `Call`, and most have no second.
+    breaker = guard.breaker
+    if breaker is None:
+
+        @wraps(fn)
+        def retried(*args: Any, **kwargs: Any) -> Any:
+            began = monotonic()
+            try:
+                return fn(*args, **kwargs)
+            except Exception as raised:
+                error = raised
+            try:
+                return go_on(args, kwargs, Call(guard, None, began, -1), error)
+            finally:
+                del error
+
+        return retried
+
+    admit, succeeded, publish = breaker.admit, breaker.succeeded, breaker.publish
+
+    @wraps(fn)
+    def broken(*args: Any, **kwargs: Any) -> Any:
+        began = monotonic()
+        permit = admit(began)
+        publish()
+        if permit >= 0:
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as raised:
+                error = raised
+            except BaseException:
+                breaker.release(permit)
+                publish()
+                raise
+            else:
+                ended = monotonic()
+                succeeded(permit, ended, ended - began)
+                publish()
+                return result
+        else:
+            error = breaker.error(began)
+        try:
+            return go_on(args, kwargs, Call(guard, None, began, permit), error)
+        finally:
+            del error
+
+    return broken
+
+
+def _go_on(
+    guard: Guard,
+    fn: Callable[..., Any],
+    sleep: Callable[[float], Any],
+    args: Any,
+    kwargs: Any,
+    call: Call,
+    error: Exception | None = None,
+) -> Any:
+    """Make all attempts that are left, after one that failed with *error*."""
+    wake = Event() if guard.limit is not None else None
+    while True:
+        if error is not None:
+            wait, error = call.failed(error)
+            if wait is None:
+                break
+            error = None  # this frame and the error would keep each other alive
+            if wait > 0:
+                sleep(wait)
+        try:
+            if wake is None:
+                call.may_start(_nobody)
+            else:
+                while not call.may_start(wake.set):
+                    while not afresh(wake).wait(LOOK):
+                        pass
+                    wake.clear()
+            result = fn(*args, **kwargs)
+            if (flaw := guard.flaw(result)) is not None:
+                raise flaw
+        except Exception as raised:
+            error = raised
+        except BaseException:
+            call.cancelled()
+            raise
+        else:
+            call.succeeded()
+            return result
+    try:
+        return guard.replace(error)
+    finally:
+        del error
+
+
+def _nobody() -> None:
+    """Wakes nobody: without a limit there is no line to stand in."""
+
+
+def guard_async(  # noqa: C901 - the attempt loop, whole: each wait in it is awaited
+    fn: Callable[..., Any],
+    guard: Guard,
+    timeout: float | None,
+    sleep: Callable[[float], Any],
+) -> Callable[..., Any]:
+    """Wait on the event loop of the caller."""
+    if timeout is not None:
+        fn = _within(timeout, fn)
+
+    @wraps(fn)
+    async def guarded_call(*args: Any, **kwargs: Any) -> Any:
+        guard.deposit()
+        call = Call(guard, args[0] if args else None, monotonic())
+        waiter = Sleeper() if guard.limit is not None else None
+        while True:
+            try:
+                if waiter is None:
+                    call.may_start(_nobody)
+                else:
+                    while not call.may_start(waiter.wake):
+                        await waiter.sleep()
+                result = await fn(*args, **kwargs)
+                if (flaw := guard.flaw(result)) is not None:
+                    raise flaw
+            except Exception as raised:
+                wait, error = call.failed(raised)
+                if wait is None:
+                    break
+            except BaseException:
+                call.cancelled()
+                raise
+            else:
+                call.succeeded()
+                return result
+            del error
+            if wait > 0:
+                await sleep(wait)
+        try:
+            value = guard.replace(error)
+            if callable(guard.fallback) and inspect.isawaitable(value):
+                try:
+                    value = await value
+                except Exception as raised:
+                    caused(raised, error)
+                    raise
+            return value
+        finally:
+            del error
+
+    return guarded_call
+
+
+def _within(timeout: float, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """*fn*, cancelled when it takes too long."""
+
+    @wraps(fn)
+    async def in_time(*args: Any, **kwargs: Any) -> Any:
+        limit = asyncio.timeout(timeout)
+        try:
+            async with limit:
+                return await fn(*args, **kwargs)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise TaskTimeout(f"the attempt ran longer than {timeout:g} s") from error
+
+    return in_time
