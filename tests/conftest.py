@@ -15,7 +15,7 @@ from rxpool.timing import TimerScheduler
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SETTLE = 5.0  #: seconds a test's threads and timers are given to end
+SETTLE = 20.0  #: seconds a test's threads and timers are given to end
 
 
 @pytest.fixture(autouse=True)

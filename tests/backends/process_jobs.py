@@ -11,9 +11,7 @@ from pathlib import Path
 import reactivex as rx
 
 from rxpool import current_task
-
-WAIT = 20.0  #: seconds after which something that should happen is given up
-
+from tests.waiting import WAIT, eventually
 
 # -- signs ---------------------------------------------------------------------------------
 
@@ -33,16 +31,6 @@ def notes(path):
         return Path(path).read_text().splitlines()
     except FileNotFoundError:
         return []
-
-
-def eventually(condition, seconds=WAIT):
-    """Wait until *condition* holds; answers what it gave."""
-    pause = threading.Event()
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.002)
-    return found
 
 
 def await_gate(path):

@@ -22,8 +22,8 @@ from rxpool import (
     current_task,
 )
 from rxpool.backends import _asyncio_slot
+from tests.waiting import WAIT
 
-WAIT = 10.0  #: seconds after which something that should happen is given up
 MARK = ContextVar("mark", default="none")
 
 

@@ -9,8 +9,8 @@ from rxpool import WorkerPool
 from rxpool.backends._base import cpus
 from rxpool.backends.processes._environment import threads_each
 from tests.ends.programs import run
+from tests.waiting import WAIT
 
-WAIT = 20.0
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -28,8 +28,8 @@ from rxpool import (
 from rxpool.backends._executor_window import Window
 from tests import executor_jobs as jobs
 from tests.backends.clusters import dask_executor
+from tests.waiting import WAIT, eventually
 
-WAIT = 20.0  #: seconds after which something that should happen is given up
 MARK = ContextVar("mark", default="none")
 
 
@@ -111,20 +111,10 @@ def collect(stream):
     return seen
 
 
-def until(condition):
-    """Wait for what other threads are about to do."""
-    pause = threading.Event()
-    for _ in range(int(WAIT * 1000)):
-        if condition():
-            return
-        pause.wait(0.001)
-    raise AssertionError("it did not come")
-
-
 def nothing_is_held(pool):
     """No thread of the executor is taken for busy."""
     backend = pool._engine.backend
-    until(lambda: backend._inside == 0)
+    eventually(lambda: backend._inside == 0)
     window = backend._window
     kept = (backend._lent, backend._ready, window._busy, window._mail)
     assert not any(kept)
@@ -303,7 +293,7 @@ def test_work_that_goes_on_keeps_its_slot_and_its_thread(how, workers, slots):
         gone.subscribe().dispose()
         threads.gate.set()
         assert future.result(WAIT) == (5, ("set", "users"))
-        until(lambda: pool.report().abandoned == 0)
+        eventually(lambda: pool.report().abandoned == 0)
         nothing_is_held(pool)
         assert sorted(pool.imap(threads.task, range(100))) == expected
         assert threads.most == slots
@@ -450,7 +440,7 @@ def test_a_subscriber_may_wait_for_the_pool():
         executor.run()
         assert asked.wait(WAIT)
         executor.run()
-        until(lambda: seen)
+        eventually(lambda: seen)
     assert seen == [4]
 
 
@@ -461,7 +451,7 @@ def test_futures_of_abandoned_items_are_cancelled():
         with pool.imap(jobs.double, range(5)) as results:
             reader = threading.Thread(target=lambda: list(results))
             reader.start()
-            until(lambda: len(executor.calls) == 2)
+            eventually(lambda: len(executor.calls) == 2)
         reader.join(WAIT)
         assert all(call[0].cancelled() for call in executor.calls)
         executor.calls.clear()
@@ -521,7 +511,7 @@ def test_clocks_of_other_machines_are_not_trusted():
         future, errand, args, kwargs = executor.calls.pop()
         executor.calls.append((future, answer, args, kwargs))
         executor.run()
-        until(lambda: seen)
+        eventually(lambda: seen)
     assert 0 <= seen[0].waited < WAIT
     assert seen[0].took == 0.0
 
@@ -580,28 +570,28 @@ def test_work_that_goes_on_keeps_its_slot(how):
             flow = pool.pull([1]).pipe(pool.outcomes(jobs.double, timeout=0.05))
             seen, ended = [], threading.Event()
             flow.subscribe(seen.append, on_completed=ended.set)
-            until(lambda: executor.calls)
+            eventually(lambda: executor.calls)
             executor.begin()
             assert ended.wait(WAIT)
             assert [type(outcome.error) for outcome in seen] == [TaskTimeout]
         else:
             flow = rx.of(1).pipe(pool.map(jobs.double)).subscribe()
-            until(lambda: executor.calls)
+            eventually(lambda: executor.calls)
             executor.begin()
             flow.dispose()
         assert pool.report().abandoned == 1
         futures = [pool.submit(jobs.double, n) for n in range(4)]
-        until(lambda: len(executor.calls) == 2)
+        eventually(lambda: len(executor.calls) == 2)
         for number in range(4):  # one after the other, as there is one slot
             assert len(executor.calls) == 2
             executor.run(1)
             assert futures[number].result(WAIT) == 2 * number
-            until(lambda left=3 - number: len(executor.calls) == 1 + bool(left))
+            eventually(lambda left=3 - number: len(executor.calls) == 1 + bool(left))
         assert pool.report().abandoned == 1
         executor.end()
-        until(lambda: pool.report().abandoned == 0)
+        eventually(lambda: pool.report().abandoned == 0)
         futures = [pool.submit(jobs.double, n) for n in range(2)]
-        until(lambda: len(executor.calls) == 2)
+        eventually(lambda: len(executor.calls) == 2)
         executor.run()
         executor.run()
         assert [future.result(WAIT) for future in futures] == [0, 2]
@@ -620,14 +610,14 @@ def test_an_answer_that_comes_too_late_changes_no_outcome():
     with WorkerPool(2, on=executor) as pool:
         flow = pool.pull("abc").pipe(pool.outcomes(jobs.double, timeout=0.05))
         flow.subscribe(take, on_completed=ended.set)
-        until(lambda: len(executor.calls) == 2)
+        eventually(lambda: len(executor.calls) == 2)
         for future, *_ in executor.calls:
             assert future.set_running_or_notify_cancel()
         assert first.wait(WAIT)
-        until(lambda: pool.report().abandoned == 2)
+        eventually(lambda: pool.report().abandoned == 2)
         late = executor.calls.pop(1 if seen[0].item == "a" else 0)
         late[0].set_result(None)  # what no worker of ours answers: it would be an error
-        until(lambda: len(executor.calls) == 2)  # the third item has the slot
+        eventually(lambda: len(executor.calls) == 2)  # the third item has the slot
         go_on.set()
         executor.end()
         executor.run()
@@ -641,7 +631,7 @@ def test_jobs_that_wait_for_such_a_slot():
     executor = Manual()
     with WorkerPool(1, on=executor) as pool:
         flow = rx.of(1).pipe(pool.map(jobs.double)).subscribe()
-        until(lambda: executor.calls)
+        eventually(lambda: executor.calls)
         executor.begin()
         flow.dispose()
         other = rx.of(2).pipe(pool.map(jobs.double)).subscribe()
@@ -649,7 +639,7 @@ def test_jobs_that_wait_for_such_a_slot():
         future = pool.submit(jobs.double, 3)
         assert len(executor.calls) == 1
         executor.end()
-        until(lambda: executor.calls)
+        eventually(lambda: executor.calls)
         executor.run()
         assert future.result(WAIT) == 6
 

@@ -13,8 +13,7 @@ from rxpool import BatchSizeError, NotPicklable, WorkerPool, current_task
 from rxpool.errors import InvalidItem
 from tests.backends import foreign_jobs as jobs
 from tests.backends.clusters import dask_executor
-
-WAIT = 20.0
+from tests.waiting import WAIT
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import reactivex as rx
 from rxpool import Failure, InvalidArgument, WorkerPool, WorkerStartError
 from rxpool.backends._initializer import Initializer
 from rxpool.errors import InvalidArgumentType
+from tests.waiting import WAIT
 
-WAIT = 10.0
 ON = pytest.mark.parametrize("on", ["threads", "inline"])
 local = threading.local()
 

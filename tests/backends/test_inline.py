@@ -17,8 +17,7 @@ from rxpool import (
     WouldBlock,
     current_task,
 )
-
-WAIT = 10.0
+from tests.waiting import WAIT
 
 
 def here(item):

@@ -30,7 +30,8 @@ from rxpool.errors import (
     WorkerStartError,
 )
 from tests.backends import process_jobs as jobs
-from tests.backends.process_jobs import WAIT, eventually, notes
+from tests.backends.process_jobs import notes
+from tests.waiting import WAIT, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,8 +11,7 @@ import structlog
 from rxpool import WorkerPool
 from tests.backends import log_jobs as jobs
 from tests.backends.error_jobs import ApiError
-
-WAIT = 20.0
+from tests.waiting import WAIT
 
 
 @pytest.fixture(scope="module")

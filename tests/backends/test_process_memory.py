@@ -11,9 +11,8 @@ from rxpool.backends.processes import _idle_memory
 from rxpool.backends.processes._rss import of_status
 from rxpool.backends.processes._shared_block import SharedBlock
 from tests.backends import memory_jobs as jobs
-from tests.backends.process_jobs import eventually
+from tests.waiting import WAIT, eventually
 
-WAIT = 20.0
 MIB = 1 << 20
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="it is asked of /proc")

@@ -32,8 +32,9 @@ from rxpool.errors import (
 )
 from rxpool.timing import TimerScheduler
 from tests.backends import process_jobs as jobs
-from tests.backends.process_jobs import WAIT, eventually, notes
+from tests.backends.process_jobs import notes
 from tests.pool.crew import Sink, collect
+from tests.waiting import WAIT, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,8 +8,7 @@ from rxpool import RemoteError, Retry, WorkerPool
 from rxpool.backends._remote import RemoteTraceback, decode_error, encode_error
 from rxpool.policies._predicates import matches
 from tests.backends import error_jobs as jobs
-
-WAIT = 20.0
+from tests.waiting import WAIT
 
 
 def shape(error, seen=None):

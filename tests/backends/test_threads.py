@@ -6,8 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from rxpool.backends import ThreadBackend
-
-WAIT = 10.0  #: seconds after which something that should happen is given up
+from tests.waiting import WAIT
 
 
 class Job(SimpleNamespace):

@@ -19,8 +19,8 @@ from reactivex.testing import TestScheduler
 
 from rxpool import WorkerPool
 from tests import jobs
+from tests.waiting import WAIT
 
-WAIT = 20.0  #: seconds after which something that should happen is given up
 TICKS = 5000  #: the same in virtual time
 
 REAL = (

@@ -8,7 +8,8 @@ from reactivex.subject import Subject
 
 from rxpool import Failure, ItemDropped, Overflow, WouldBlock
 from tests import jobs
-from tests.conformance.lanes import REAL, VIRTUAL, WAIT, counted, counts, source
+from tests.conformance.lanes import REAL, VIRTUAL, counted, counts, source
+from tests.waiting import WAIT
 
 
 def in_work(pool):

@@ -9,7 +9,8 @@ import reactivex as rx
 
 from rxpool import TaskCancelled, WouldBlock
 from tests import jobs
-from tests.conformance.lanes import IN_MEMORY, REAL, VIRTUAL, WAIT, counted, counts
+from tests.conformance.lanes import IN_MEMORY, REAL, VIRTUAL, counted, counts
+from tests.waiting import WAIT
 
 
 def outcome_of(lane, call):

@@ -15,7 +15,8 @@ from reactivex.subject import Subject
 from rxpool import Failure, PoolClosed, Success, TaskCancelled, WorkerPool
 from rxpool import operators as ops
 from tests import jobs
-from tests.conformance.lanes import REAL, VIRTUAL, WAIT, balanced, counts
+from tests.conformance.lanes import REAL, VIRTUAL, balanced, counts
+from tests.waiting import WAIT
 
 
 def test_close_finishes_what_was_accepted(lane):

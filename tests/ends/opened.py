@@ -1,7 +1,6 @@
 """What can be open when a pool ends: each is built, filled, and asked how it came out."""
 
 import threading
-import time
 from collections import Counter
 
 import reactivex as rx
@@ -21,8 +20,8 @@ from rxpool import (
 )
 from rxpool import operators as ops
 from tests.ends import work
+from tests.waiting import WAIT, eventually
 
-WAIT = 20.0  #: seconds after which something never happens
 ITEMS = 24
 
 
@@ -211,7 +210,7 @@ def pulled(pool, fn):
     sink = Sink(range(400))
     stream = pool.pull(range(400)).pipe(pool.map(fn))
     threading.Thread(target=stream.subscribe, args=(sink,), daemon=True).start()
-    until(lambda: sink.values or sink.ends)
+    eventually(lambda: sink.values or sink.ends)
     return [sink]
 
 
@@ -252,17 +251,9 @@ def iterated(pool, fn):
     """A stream that somebody iterates over."""
     subject = Subject()
     reading = Iteration(iterate(subject.pipe(pool.map(fn))), range(ITEMS))
-    until(lambda: subject.observers)
+    eventually(lambda: subject.observers)
     push(subject)
     return [reading]
-
-
-def until(condition):
-    """Wait until *condition* holds."""
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 OPEN = {

@@ -14,7 +14,8 @@ from reactivex.subject import Subject
 from rxpool import BatchProcessor, PoolClosed, Retry, WorkerPool, iterate
 from rxpool import operators as ops
 from tests.ends import work
-from tests.ends.opened import WAIT, Sink, push, until
+from tests.ends.opened import Sink, push
+from tests.waiting import WAIT, eventually
 
 bridge = Subject()
 
@@ -66,7 +67,7 @@ def test_flows_that_do_feed_one_another():
             lambda value: (got.append(value), there.on_next(value))
         )
         there.on_next(1)
-        until(lambda: len(got) > 3)
+        eventually(lambda: len(got) > 3)
     assert set(got) == {1}
 
 
@@ -106,7 +107,7 @@ def test_other_pools_are_left_alone():
     shared.pipe(first.map(work.same)).subscribe(ending)
     shared.pipe(other.map(work.same)).subscribe(staying)
     source.on_next(1)
-    until(lambda: staying.values and ending.values)
+    eventually(lambda: staying.values and ending.values)
     assert first.close()
     assert not staying.ends
     source.on_next(2)
@@ -148,9 +149,9 @@ def test_a_retry_that_waits(how, more):
             None, ends.append, lambda: ends.append(None)
         )
     source.on_next(0)
-    until(lambda: pool.report().failed == 2)
+    eventually(lambda: pool.report().failed == 2)
     getattr(pool, how)()
-    until(lambda: len(ends) == 2)
+    eventually(lambda: len(ends) == 2)
     assert all(isinstance(error, ZeroDivisionError | PoolClosed) for error in ends)
 
 
@@ -189,7 +190,7 @@ def test_a_subscriber_that_raised_behind_observe_on():
             ro.observe_on(EventLoopScheduler(exit_if_empty=True)),
         ).subscribe(hand_on)
         push(source, range(10))
-        until(lambda: len(sink.values) == 3)
+        eventually(lambda: len(sink.values) == 3)
     sink.check(graceful=True)
 
 

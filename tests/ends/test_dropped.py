@@ -19,8 +19,8 @@ from rxpool import WorkerPool
 from rxpool import operators as ops
 from rxpool.faces import BatchProcessor, DebounceManager, ThrottleManager, batched
 from tests import jobs
+from tests.waiting import WAIT, eventually
 
-WAIT = 20.0
 OWN = ("threads", "processes", "asyncio")  # places with workers of the pool's own
 
 
@@ -45,14 +45,6 @@ def on(request):
             yield executor
     else:
         yield request.param
-
-
-def eventually(condition):
-    """Wait until something is so."""
-    until = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.002)
 
 
 def workers(name):

@@ -11,8 +11,8 @@ import reactivex as rx
 
 from rxpool import Limit, PoolClosed, TaskCancelled, WorkerPool
 from rxpool.faces import BatchProcessor, DebounceManager, ThrottleManager
+from tests.waiting import WAIT
 
-WAIT = 20.0
 LONG = [1e10, 1e300, 10**300, timedelta.max]  #: more seconds than a lock can wait for
 
 

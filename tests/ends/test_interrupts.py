@@ -8,8 +8,7 @@ import pytest
 from rxpool import WorkerPool
 from rxpool._core import waits
 from tests.ends.programs import Program
-
-WAIT = 20.0  #: seconds after which something never happens
+from tests.waiting import WAIT
 
 HEAD = """
     import asyncio, os, signal, sys, threading, time

@@ -16,8 +16,8 @@ from reactivex.subject import Subject
 
 from rxpool import Retry, WorkerPool, WouldBlock, iterate
 from rxpool import operators as ops
+from tests.waiting import WAIT
 
-WAIT = 20.0  #: seconds after which something never happens
 ITEMS = range(1, 5)
 
 

@@ -15,7 +15,8 @@ from rxpool import operators as ops
 from rxpool._core.inlet import feeding
 from rxpool.pool import _pull as module
 from tests.ends import work
-from tests.ends.opened import Sink, until
+from tests.ends.opened import Sink
+from tests.waiting import eventually
 
 MANY = 5000
 
@@ -149,7 +150,7 @@ def endless_input_is_cut(after):
         target=stream.subscribe, args=(got.append, ends.append, lambda: ends.append(None))
     )
     reader.start()
-    until(lambda: len(got) >= after)
+    eventually(lambda: len(got) >= after)
     assert pool.close() is True
     reader.join(20)
     assert not reader.is_alive()
@@ -171,7 +172,7 @@ def test_an_input_that_never_says_anything_is_cut():
         target=stream.subscribe, args=(None, ends.append, lambda: ends.append(None))
     )
     reader.start()
-    until(lambda: pool.report().succeeded == 1)
+    eventually(lambda: pool.report().succeeded == 1)
     assert pool.close() is True
     assert ends == [None]
     gate.set()
@@ -190,7 +191,7 @@ def test_one_of_two_inputs_is_endless():
         endless.pipe(ro.subscribe_on(rx.scheduler.NewThreadScheduler())),
     ).pipe(pool.map(work.same))
     stream.subscribe(got.append, ends.append, lambda: ends.append(None))
-    until(lambda: len(got) > 100)
+    eventually(lambda: len(got) > 100)
     assert pool.close() is True
     assert ends == [None]
     assert sum(kind == "finite" for kind, _ in got) == 3000

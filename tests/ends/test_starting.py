@@ -45,9 +45,9 @@ from rxpool.errors import (
     WouldBlock,
 )
 from rxpool.timing import TimerScheduler
-from tests.backends.process_jobs import WAIT, eventually
 from tests.ends import starting_jobs as jobs
 from tests.ends.programs import ROOT, run
+from tests.waiting import WAIT, eventually
 
 
 @pytest.fixture(scope="module", autouse=True)

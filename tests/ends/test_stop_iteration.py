@@ -28,8 +28,8 @@ from rxpool.faces import (
 )
 from tests import jobs
 from tests.conformance.lanes import KINDS, LANES, REAL, balanced
+from tests.waiting import WAIT
 
-WAIT = 20.0
 STOPS = (StopIteration, StopAsyncIteration)
 FATES = (*STOPS, GeneratorExit, KeyboardInterrupt, SystemExit, asyncio.CancelledError)
 FORMS = {"def": jobs.meet, "async def": jobs.meet_later, "Observable": jobs.meet_observed}

@@ -16,6 +16,7 @@ from rxpool.events import MetricEvent
 from rxpool.metrics import PerformanceMonitor, Report
 from rxpool.metrics._monitor import OVERFLOW
 from rxpool.timing import Clock, TimerScheduler
+from tests.waiting import eventually
 
 
 class Hand:
@@ -233,7 +234,7 @@ def test_every_in_real_time_starts_no_thread_per_subscription():
     assert threading.active_count() <= before + 4
     for each in many:
         each.dispose()
-    assert TimerScheduler.singleton().pending <= timers
+    eventually(lambda: TimerScheduler.singleton().pending <= timers)  # one may just ring
     assert set(found) == {1}
 
 

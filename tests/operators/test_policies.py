@@ -24,10 +24,10 @@ from rxpool._core.state import FULL
 from rxpool.operators._circuit_breaker import _Call as Call
 from rxpool.operators._retry import _Attempts as Attempt
 from rxpool.timing import Clock
+from tests.waiting import WAIT
 
 on_next, on_error = ReactiveTest.on_next, ReactiveTest.on_error
 on_completed, subscribe = ReactiveTest.on_completed, ReactiveTest.subscribe
-PATIENCE = 10.0
 
 
 class Oops(Exception):
@@ -370,7 +370,7 @@ def test_in_real_time_on_the_shared_timers():
     rx.defer(lambda _: left.pop()).pipe(ops.retry(policy)).subscribe(
         seen.append, seen.append, done.set
     )
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     assert seen == [1]
     before = TimerScheduler.singleton().pending
     threads = threading.active_count()
@@ -726,7 +726,7 @@ def start(function, *args):
 
 def finish(threads):
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(WAIT)
         assert not thread.is_alive(), "a thread hangs"
 
 
@@ -757,7 +757,7 @@ def test_producers_at_once_are_handed_on_one_at_a_time(make):
     together = threading.Barrier(4)
 
     def produce(number):
-        together.wait(PATIENCE)
+        together.wait(WAIT)
         for i in range(300):
             source.on_next((number, i))
 
@@ -800,7 +800,7 @@ def test_an_end_and_a_dispose_at_once_report_a_call_once():
     def end(how):
         sys.settrace(giving_way(Call._take))
         for call in calls:
-            together.wait(PATIENCE)
+            together.wait(WAIT)
             how(call)
 
     finish([start(end, how) for how in (Call.succeeded, Call.cancelled)])
@@ -817,7 +817,7 @@ def test_an_error_that_comes_while_the_attempt_is_still_being_subscribed():
 
     def fail():
         sys.settrace(giving_way(Attempt.again, Attempt._goes_on))
-        while (observer := queue.get(timeout=PATIENCE)) is not None:
+        while (observer := queue.get(timeout=WAIT)) is not None:
             observer.on_error(BOOM)
 
     def end(error):
@@ -860,7 +860,7 @@ def test_dispose_while_a_retry_begins_leaves_nothing():
         subscription = retried.subscribe(on_error=print)
         time.sleep(0.0015)  # some attempts; it does not matter how many
         subscription.dispose()
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + WAIT
     while alive and time.monotonic() < end:
         time.sleep(0.001)  # an attempt that was just being made ends when it is
     assert alive == 0

@@ -27,10 +27,10 @@ from rxpool.operators._progress_state import ProgressState, Standing
 from rxpool.operators._shown import Shown
 from rxpool.outcomes import Failure, Success
 from rxpool.timing import Clock, TimerScheduler
+from tests.waiting import WAIT
 
 on_next, on_error = ReactiveTest.on_next, ReactiveTest.on_error
 on_completed, subscribe = ReactiveTest.on_completed, ReactiveTest.subscribe
-PATIENCE = 10.0
 
 
 class Oops(Exception):
@@ -509,21 +509,21 @@ def test_producers_timers_and_a_dispose_at_once(spied):
         together = threading.Barrier(5)
 
         def produce(together=together, source=source):
-            together.wait(PATIENCE)
+            together.wait(WAIT)
             for i in range(50):
                 source.on_next(i)
 
         def leave(together=together, subscription=subscription):
-            together.wait(PATIENCE)
+            together.wait(WAIT)
             subscription.dispose()
 
         threads = [threading.Thread(target=produce) for _ in range(3)]
         threads += [threading.Thread(target=leave) for _ in range(1)]
         for thread in threads:
             thread.start()
-        together.wait(PATIENCE)
+        together.wait(WAIT)
         for thread in threads:
-            thread.join(PATIENCE)
+            thread.join(WAIT)
             assert not thread.is_alive()
         closes = [call for call in display.calls if call[0] == "close"]
         assert [call[2] for call in closes] == ["disposed"]
@@ -538,7 +538,7 @@ def test_no_count_is_lost_among_threads():
     together = threading.Barrier(4)
 
     def count():
-        together.wait(PATIENCE)
+        together.wait(WAIT)
         for _ in range(5000):
             if shown.count(BAD):
                 shown.look()
@@ -547,7 +547,7 @@ def test_no_count_is_lost_among_threads():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(WAIT)
     shown.close("done")
     assert display.calls == [("close", 20_000, "done")]
 
@@ -559,7 +559,7 @@ def test_the_end_waits_for_the_line_that_is_being_written():
     class Slow(Spy):
         def show(self, standing):
             writing.set()
-            go_on.wait(PATIENCE)
+            go_on.wait(WAIT)
             super().show(standing)
 
     display, clock = Slow(), Clock(TimerScheduler.singleton())
@@ -567,13 +567,13 @@ def test_the_end_waits_for_the_line_that_is_being_written():
     assert shown.count(1)
     drawing = threading.Thread(target=shown.look)
     drawing.start()
-    assert writing.wait(PATIENCE)
+    assert writing.wait(WAIT)
     ending = threading.Thread(target=lambda: (shown.close("done"), told.extend(display.calls)))
     ending.start()
     assert not told
     go_on.set()
-    ending.join(PATIENCE)
-    drawing.join(PATIENCE)
+    ending.join(WAIT)
+    drawing.join(WAIT)
     assert told == [("show", 1), ("close", 1, "done")]
 
 

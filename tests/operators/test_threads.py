@@ -15,9 +15,9 @@ from rxpool import operators as ops
 from rxpool._core import stage
 from rxpool.errors import WouldBlock
 from rxpool.operators import _batch, _debounce, _throttle
+from tests.waiting import WAIT
 
 BOOM = RuntimeError("boom")
-PATIENCE = 10.0  #: seconds after which a test says that it hangs
 
 
 def start(function, *args):
@@ -28,13 +28,13 @@ def start(function, *args):
 
 def finish(*threads):
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(WAIT)
         assert not thread.is_alive(), "a thread hangs"
 
 
 def until_blocked(thread):
     """Wait until *thread* waits for a condition, an event or a lock of `threading`."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WAIT
     while time.monotonic() < deadline:
         frame = sys._current_frames().get(thread.ident)
         if frame is not None and frame.f_code.co_filename == threading.__file__:
@@ -88,10 +88,10 @@ def storm(source, threads=4, each=400, in_step=False):
     together = threading.Barrier(threads)
 
     def produce(number):
-        together.wait(PATIENCE)
+        together.wait(WAIT)
         for i in range(each):
             if in_step:
-                together.wait(PATIENCE)
+                together.wait(WAIT)
             source.on_next((number, i))
 
     finish(*[start(produce, number) for number in range(threads)])
@@ -142,7 +142,7 @@ def test_threads_and_timers_deliver_one_at_a_time(make, key, frantic):
     source.pipe(make(key)).subscribe(sink)
     pushed = storm(source)
     source.on_completed()
-    assert sink.ended.wait(PATIENCE)
+    assert sink.ended.wait(WAIT)
     items = flat(sink.values)
     assert (sink.overlaps, sink.late) == (0, 0)
     assert sorted(items) == pushed
@@ -220,7 +220,7 @@ def test_one_thread_at_a_time_is_in_the_state(module, name, make, monkeypatch):
             finish(leaver)
         else:
             source.on_completed()
-            assert sink.ended.wait(PATIENCE)
+            assert sink.ended.wait(WAIT)
     assert intruders == []
     assert sink.overlaps == 0
 
@@ -236,7 +236,7 @@ def test_wherever_the_lock_is_let_go(make, key, monkeypatch):
     source.pipe(make(key)).subscribe(sink)
     pushed = storm(source, each=100, in_step=True)
     source.on_completed()
-    assert sink.ended.wait(PATIENCE)
+    assert sink.ended.wait(WAIT)
     assert (sink.overlaps, sink.late) == (0, 0)
     assert sorted(flat(sink.values)) == pushed
 
@@ -252,7 +252,7 @@ def test_debounce_among_threads(leading, frantic):
     storm(source)
     source.on_next((9, 9))
     source.on_completed()
-    assert sink.ended.wait(PATIENCE)
+    assert sink.ended.wait(WAIT)
     assert (sink.overlaps, sink.late) == (0, 0)
 
     def total(name):
@@ -278,14 +278,14 @@ def test_the_end_among_threads(make, key, frantic):
             enough.set()
 
     def end():
-        assert enough.wait(PATIENCE)
+        assert enough.wait(WAIT)
         source.on_completed()
 
     source.pipe(make(key)).subscribe(on_next, sink.on_error, sink.on_completed)
     ender = start(end)
     storm(source)
     finish(ender)
-    assert sink.ended.wait(PATIENCE)
+    assert sink.ended.wait(WAIT)
     assert (sink.overlaps, sink.late) == (0, 0)
     items = flat(sink.values)
     assert len(set(items)) == len(items)
@@ -314,7 +314,7 @@ def test_no_alarm_is_lost(make, frantic):
     subscription = source.pipe(make()).subscribe(on_next)
     for i in range(300):
         source.on_next(i)
-        assert arrived.acquire(timeout=PATIENCE), f"item {i} stays inside"
+        assert arrived.acquire(timeout=WAIT), f"item {i} stays inside"
     assert flat(seen) == list(range(300))
     subscription.dispose()
 
@@ -356,11 +356,11 @@ class Slow:
 
     def on_next(self, value):
         self.entered.release()
-        assert self.go.acquire(timeout=PATIENCE)
+        assert self.go.acquire(timeout=WAIT)
         self.values.append(value)
 
     def is_busy(self):
-        assert self.entered.acquire(timeout=PATIENCE)
+        assert self.entered.acquire(timeout=WAIT)
 
 
 def push(source, *items):
@@ -428,7 +428,7 @@ def test_admitted_items_wait_for_a_busy_subscriber():
     finish(first, waiting)
     for _ in range(99):
         slow.is_busy()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WAIT
     while len(slow.values) < 100 and time.monotonic() < deadline:
         time.sleep(0.001)
     assert slow.values == list(range(100))
@@ -448,7 +448,7 @@ def test_block_holds_the_producer_back(max_pending):
         ahead = i - max_pending
         assert time.monotonic() - begun >= ahead / 200 - 0.001
     source.on_completed()
-    assert sink.ended.wait(PATIENCE)
+    assert sink.ended.wait(WAIT)
     assert sink.values == list(range(10))
 
 
@@ -473,7 +473,7 @@ def test_a_producer_is_let_in_when_an_item_leaves_not_when_it_was_delivered():
 
     def on_next(item):
         if item == 2:
-            outcome.append(let_in.wait(PATIENCE))
+            outcome.append(let_in.wait(WAIT))
             delivered.set()
 
     def produce():
@@ -482,7 +482,7 @@ def test_a_producer_is_let_in_when_an_item_leaves_not_when_it_was_delivered():
 
     subscription = source.pipe(ops.throttle(100, max_pending=1)).subscribe(on_next)
     finish(start(produce))
-    assert delivered.wait(PATIENCE)
+    assert delivered.wait(WAIT)
     subscription.dispose()
     assert outcome == [True]
 
@@ -581,7 +581,7 @@ def test_an_exception_from_a_timer(make, caplog, monkeypatch):
     source, seen = Subject(), []
     source.pipe(make()).subscribe(broken)
     source.on_next(1)
-    assert happened.wait(PATIENCE)
+    assert happened.wait(WAIT)
     assert source.observers == []
     source.on_next(2)
     source.on_completed()
@@ -592,7 +592,7 @@ def test_an_exception_from_a_timer(make, caplog, monkeypatch):
     assert record.exc_info[1] is BOOM
     rung = threading.Event()
     TimerScheduler.singleton().schedule_relative(0.0, lambda *_: rung.set())
-    assert rung.wait(PATIENCE)
+    assert rung.wait(WAIT)
 
 
 def test_an_exception_goes_to_the_caller_and_frees_who_waits():
@@ -606,7 +606,7 @@ def test_an_exception_goes_to_the_caller_and_frees_who_waits():
     def broken(batch):
         seen.append(batch)
         entered.set()
-        assert go.wait(PATIENCE)
+        assert go.wait(WAIT)
         raise BOOM
 
     def first():
@@ -617,7 +617,7 @@ def test_an_exception_goes_to_the_caller_and_frees_who_waits():
 
     source.pipe(ops.batch(1)).subscribe(broken, seen.append)
     deliverer = start(first)
-    assert entered.wait(PATIENCE)
+    assert entered.wait(WAIT)
     finish(start(push, source, 2))
     producer = start(push, source, 3)
     until_blocked(producer)
@@ -649,20 +649,20 @@ def test_a_lock_that_producer_and_subscriber_share(make):
 
     def on_next(value):
         inside.set()
-        assert application.acquire(timeout=PATIENCE)
+        assert application.acquire(timeout=WAIT)
         seen.append(value)
         application.release()
 
     def produce():
         with application:
             source.on_next(1)
-            assert inside.wait(PATIENCE)
+            assert inside.wait(WAIT)
             push(source, 2, 3)
 
     subscription = source.pipe(make()).subscribe(on_next)
     finish(start(produce))
     source.on_completed()
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + WAIT
     while flat(seen)[-1:] != [3] and time.monotonic() < deadline:
         time.sleep(0.001)
     assert flat(seen)[0] == 1
@@ -707,7 +707,7 @@ def test_a_running_event_loop_is_never_blocked(max_pending):
         source = Subject()
         source.pipe(ops.throttle(100, max_pending=max_pending)).subscribe(seen.append, on_error)
         push(source, *range(max_pending + 2))
-        await asyncio.wait_for(ended.wait(), PATIENCE)
+        await asyncio.wait_for(ended.wait(), WAIT)
 
     asyncio.run(main())
     assert seen[:-1] == list(range(max_pending + 1))
@@ -762,7 +762,7 @@ def test_a_strict_window_holds_after_a_stall():
     for item in range(90):
         source.on_next(item)
     source.on_completed()
-    assert ended.wait(PATIENCE)
+    assert ended.wait(WAIT)
     assert len(seen) == 90
     for first, last in zip(seen, seen[rate:], strict=False):
         assert last - first >= per - 1e-6

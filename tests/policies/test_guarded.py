@@ -27,8 +27,7 @@ from rxpool.policies import _guard
 from rxpool.policies._breaker import breaker_door as door
 from rxpool.policies._limit import limit_door
 from rxpool.timing import TimerScheduler
-
-PATIENCE = 10.0
+from tests.waiting import WAIT
 
 
 class Oops(Exception):
@@ -260,7 +259,7 @@ def test_a_breaker_refuses_after_bad_calls(way):
     guard, work = breaker(), Work(Oops())
     with pytest.raises(CircuitOpen, match="'shop' is open for another") as caught:
         way.run(work, breaker=guard, retry=Retry(9, **EXACT))
-    assert caught.value.retry_after == pytest.approx(600, abs=PATIENCE)
+    assert caught.value.retry_after == pytest.approx(600, abs=WAIT)
     assert work.calls == 2
     assert way.waits == [10, 20]
     with pytest.raises(CircuitOpen):
@@ -287,7 +286,7 @@ def test_refusals_are_tried_again_if_retry_asks_for_them(way):
     with pytest.raises(CircuitOpen):
         way.run(work, breaker=guard, retry=Retry(4, on=(Oops, CircuitOpen), **EXACT))
     assert way.waits[:2] == [10, 20]
-    assert way.waits[2:] == [pytest.approx(600, abs=PATIENCE)]
+    assert way.waits[2:] == [pytest.approx(600, abs=WAIT)]
     assert work.calls == 2
 
 
@@ -445,7 +444,7 @@ class nothing:
 
 def waiting(limit):
     """Wait until somebody stands in the line of *limit*."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + WAIT
     while not limit_door(limit).state.lines:
         assert time.monotonic() < end, "nobody waits"
         time.sleep(0.001)
@@ -465,7 +464,7 @@ def test_whoever_waits_for_the_limit_holds_no_permit(way):
     assert results == []
     limit_door(limit).give_back()
     limit_door(limit).arm()
-    thread.join(PATIENCE)
+    thread.join(WAIT)
     assert results == [1]
     assert guard.state == "closed"
 
@@ -488,7 +487,7 @@ def test_a_breaker_that_opens_meanwhile_refuses_who_waits_for_the_limit(way):
     guard.force_open()
     limit_door(limit).give_back()
     limit_door(limit).arm()
-    thread.join(PATIENCE)
+    thread.join(WAIT)
     assert len(errors) == 1
     assert not limit_door(limit).state.lines
     assert limit.acquire(timeout=0) is True
@@ -559,7 +558,7 @@ def test_an_attempt_that_takes_too_long_is_cancelled():
 
     async def fn():
         try:
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(WAIT)
         finally:
             ended.append(True)
 
@@ -592,7 +591,7 @@ def test_a_cancelled_call_gives_all_back_and_counts_as_nothing():
             started.set()
             if fails:
                 raise Oops
-            await asyncio.sleep(PATIENCE)
+            await asyncio.sleep(WAIT)
 
         guard = half_open()
         limit = AdaptiveConcurrency(initial=1, most=1)
@@ -615,7 +614,7 @@ def test_a_cancelled_call_gives_all_back_and_counts_as_nothing():
         assert limit.acquire(timeout=0)
         limit_door(limit).give_back()
         started.clear()
-        between = asyncio.create_task(guarded(fn, retry=Retry(2, delay=PATIENCE))(True))
+        between = asyncio.create_task(guarded(fn, retry=Retry(2, delay=WAIT))(True))
         await started.wait()
         await asyncio.sleep(0)
         between.cancel()
@@ -795,14 +794,14 @@ def at_once(count, work):
     together = threading.Barrier(count)
 
     def run(number):
-        together.wait(PATIENCE)
+        together.wait(WAIT)
         work(number)
 
     threads = [threading.Thread(target=run, args=(n,), daemon=True) for n in range(count)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(WAIT)
         assert not thread.is_alive(), "a thread hangs"
 
 
@@ -822,7 +821,7 @@ def test_threads_that_share_a_breaker_get_its_probes_and_no_more():
 
         def fn(inside=inside, go_on=go_on):
             inside.append(1)
-            assert go_on.wait(PATIENCE)
+            assert go_on.wait(WAIT)
 
         call = guarded(fn, breaker=guard, retry=2)
 

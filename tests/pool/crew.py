@@ -1,9 +1,8 @@
 """Threads in tests of the pool: subscribers, producers and waiting for them."""
 
 import threading
-import time
 
-WAIT = 10.0  #: seconds after which something that should happen is given up
+from tests.waiting import WAIT
 
 
 class Oops(Exception):
@@ -63,15 +62,6 @@ def joined(*threads):
     for thread in threads:
         thread.join(WAIT)
         assert not thread.is_alive()
-
-
-def eventually(condition):
-    """Wait until *condition* holds."""
-    pause = threading.Event()
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        pause.wait(0.001)
 
 
 def passed(gate):

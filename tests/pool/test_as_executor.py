@@ -8,8 +8,8 @@ import pytest
 
 from rxpool import PoolClosed, WorkerCrashed, WorkerPool
 from tests import jobs
+from tests.waiting import WAIT
 
-WAIT = 10.0
 PLACES = pytest.mark.parametrize("on", ["threads", "processes", "asyncio", "inline"])
 
 

@@ -12,8 +12,9 @@ from reactivex.subject import Subject
 from rxpool import Failure, WorkerPool, current_task
 from rxpool import operators as ops
 from rxpool.errors import BatchSizeError, DeadlineExceeded, InvalidItem, TaskTimeout
-from tests.pool.crew import Sink, balanced, collect, eventually, passed
+from tests.pool.crew import Sink, balanced, collect, passed
 from tests.pool.marbles import Oops, Run, outcome, shown
+from tests.waiting import eventually
 
 SKIP = {"on_failure": "skip"}
 INPUT = {"order": "input"}

@@ -16,8 +16,8 @@ from rxpool.pool._flow_ledger import FlowLedger
 from rxpool.pool._ledger import Ledger
 from tests.backends import memory_jobs as jobs
 from tests.ends.programs import run
+from tests.waiting import WAIT
 
-WAIT = 20.0
 MIB = 1 << 20
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -20,8 +20,8 @@ from rxpool import (
     WouldBlock,
 )
 from tests import jobs
+from tests.waiting import WAIT
 
-WAIT = 10.0
 PLACES = pytest.mark.parametrize("on", ["threads", "processes", "asyncio", "inline"])
 
 

@@ -12,8 +12,7 @@ from reactivex import operators as ro
 from reactivex.subject import Subject
 
 from rxpool import InvalidArgument, WorkerPool, WouldBlock, iterate
-
-WAIT = 10.0  #: seconds after which something that should happen is given up
+from tests.waiting import WAIT, eventually
 
 
 class Oops(Exception):
@@ -61,16 +60,6 @@ def on_own_loop(make):
 def collect(request):
     """Every way to iterate."""
     return request.param
-
-
-def until(condition):
-    """Wait for what other threads are about to do."""
-    pause = threading.Event()
-    for _ in range(int(WAIT * 1000)):
-        if condition():
-            return
-        pause.wait(0.001)
-    raise AssertionError("it did not come")
 
 
 # -- what comes out --------------------------------------------------------------------------
@@ -194,9 +183,9 @@ def test_a_source_that_emits_while_it_is_subscribed_waits():
     numbers = (read.append(n) or n for n in itertools.count())
     items = iterate(rx.from_iterable(numbers), max_pending=3)
     assert [next(items) for _ in range(5)] == [0, 1, 2, 3, 4]
-    until(lambda: len(read) == 5 + 3 + 1)
+    eventually(lambda: len(read) == 5 + 3 + 1)
     assert next(items) == 5
-    until(lambda: len(read) == 6 + 3 + 1)
+    eventually(lambda: len(read) == 6 + 3 + 1)
     items.close()
 
 
@@ -212,7 +201,7 @@ def test_pull_reads_only_as_far_as_needed():
     with WorkerPool(2, max_pending=4) as pool:
         with iterate(pool.pull(numbers()).pipe(pool.map(double)), max_pending=4) as items:
             first = [next(items) for _ in range(3)]
-            until(lambda: len(read) >= 3 + 4)
+            eventually(lambda: len(read) >= 3 + 4)
             for _ in range(20):
                 threading.Event().wait(0.001)
                 assert len(read) <= 3 + 4 + 4 + 2 * 2 + 1
@@ -233,7 +222,7 @@ def test_producers_on_other_threads_wait():
 
     producer = threading.Thread(target=push)
     producer.start()
-    until(lambda: len(pushed) == 2)
+    eventually(lambda: len(pushed) == 2)
     assert list(items) == list(range(10))
     producer.join(WAIT)
 
@@ -419,7 +408,9 @@ def test_an_endless_source_stops_reading(cut):
         next(items)
         if cut == "dispose":
             items.close()
-            until(lambda: not any(t.name == "rxpool-iterate" for t in threading.enumerate()))
+            eventually(
+                lambda: not any(t.name == "rxpool-iterate" for t in threading.enumerate())
+            )
             return
         drain = threading.Thread(target=lambda: list(items))
         drain.start()
@@ -434,7 +425,7 @@ def test_a_wait_is_over_when_another_thread_closes():
     seen = []
     waiting = threading.Thread(target=lambda: seen.append(list(items)))
     waiting.start()
-    until(lambda: items._inbox._begun)
+    eventually(lambda: items._inbox._begun)
     items.close()
     waiting.join(WAIT)
     assert seen == [[]]
@@ -561,4 +552,4 @@ def test_closing_at_any_moment(frantic):
             with iterate(source.pipe(ro.map(str)), max_pending=2) as items:
                 for _ in range(number % 7):
                     next(items)
-        until(lambda: pool.report().in_flight == 0)
+        eventually(lambda: pool.report().in_flight == 0)

@@ -21,7 +21,8 @@ from rxpool import (
     WorkerPool,
 )
 from rxpool.pool._tally import Tally
-from tests.pool.crew import WAIT, Oops, Sink, collect
+from tests.pool.crew import Oops, Sink, collect
+from tests.waiting import WAIT
 
 
 def odd_fail(n):

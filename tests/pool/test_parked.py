@@ -7,7 +7,7 @@ from reactivex import operators as ro
 from reactivex.subject import Subject
 
 from rxpool import Limit, Retry, WorkerPool
-from tests.pool.crew import WAIT
+from tests.waiting import WAIT
 
 ITEMS = range(6)
 

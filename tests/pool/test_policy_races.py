@@ -12,7 +12,8 @@ import reactivex as rx
 
 from rxpool import AdaptiveConcurrency, CircuitBreaker, Hedge, Limit, Retry, WorkerPool
 from rxpool.policies._limit import limit_door
-from tests.pool.crew import Oops, Sink, eventually
+from tests.pool.crew import Oops, Sink
+from tests.waiting import eventually
 
 ITEMS = 300
 

@@ -227,6 +227,14 @@ def nap(_):
     sleep(0.005)
 
 
+def until_measured(profile, seconds=0.2):
+    """Items, until a profile has measured so long: looks come late where all compute."""
+    give_up = monotonic() + 60
+    while profile._shares.elapsed < seconds:
+        assert monotonic() < give_up, "a profile that does not look"
+        yield 0
+
+
 @pytest.mark.parametrize("on", ["threads", "asyncio", "inline"])
 def test_computing_in_python_on_one_interpreter(on, monkeypatch):
     """The limit is the interpreter, and processes are named; told by CPU time against time."""
@@ -234,7 +242,7 @@ def test_computing_in_python_on_one_interpreter(on, monkeypatch):
     monkeypatch.setattr("rxpool.pool._profile.process_time", monotonic)
     workers = 1 if on == "inline" else 3
     with WorkerPool(workers, on=on) as pool, pool.profile(every=0.002) as profile:
-        pool.collect(compute, range(40))
+        pool.collect(compute, until_measured(profile))
     found = profile.bottleneck()
     assert found.culprit == "interpreter"
     assert "on='processes'" in found.sentence
@@ -248,7 +256,7 @@ def test_waiting_is_not_computing(on, monkeypatch):
     with WorkerPool(2, on=on) as pool:
         pool.submit(nap, 1).result()
         with pool.profile(every=0.002) as profile:
-            pool.collect(nap, range(80))
+            pool.collect(nap, until_measured(profile))
     assert profile.bottleneck().culprit != "interpreter"
 
 
@@ -257,7 +265,7 @@ def test_without_a_global_lock_it_is_not_the_limit(monkeypatch):
     monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
     monkeypatch.setattr("rxpool.pool._profile.process_time", monotonic)
     with WorkerPool(3) as pool, pool.profile(every=0.002) as profile:
-        pool.collect(compute, range(40))
+        pool.collect(compute, until_measured(profile))
     assert profile.bottleneck().culprit != "interpreter"
 
 
@@ -291,6 +299,6 @@ def test_computing_for_real():
     with WorkerPool(3) as pool:
         before = process_time()
         with pool.profile(every=0.002) as profile:
-            pool.collect(compute, range(60))
+            pool.collect(compute, until_measured(profile))
         used = process_time() - before
-    assert 0.1 < profile._shares.interpreter_cpu <= used
+    assert 0.02 < profile._shares.interpreter_cpu <= used

@@ -7,8 +7,8 @@ import pytest
 
 from rxpool import InvalidArgument, PoolClosed, WorkerPool, WouldBlock
 from tests import jobs
+from tests.waiting import WAIT
 
-WAIT = 20.0
 PLACES = pytest.mark.parametrize("on", ["threads", "processes", "asyncio", "inline"])
 
 

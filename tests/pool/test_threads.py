@@ -30,7 +30,8 @@ from rxpool import Failure, Success, TaskCancelled, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool.errors import PoolClosed
 from rxpool.pool._ledger import FlowLedger
-from tests.pool.crew import WAIT, Oops, Sink, balanced, collect, eventually, joined, started
+from tests.pool.crew import Oops, Sink, balanced, collect, joined, started
+from tests.waiting import WAIT, eventually
 
 
 def open_gate(gate):

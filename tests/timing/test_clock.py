@@ -9,8 +9,7 @@ from reactivex.scheduler import ImmediateScheduler, NewThreadScheduler
 
 from rxpool import operators as ops
 from rxpool.timing import Clock
-
-WAIT = 20.0
+from tests.waiting import WAIT
 
 
 def test_run_leaves_no_thread_for_a_timer():

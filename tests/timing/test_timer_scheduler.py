@@ -26,16 +26,9 @@ from reactivex.testing import TestScheduler
 
 from rxpool import TimerScheduler
 from rxpool.timing import Clock, _scheduler
+from tests.waiting import WAIT, eventually
 
 BOOM = RuntimeError("boom")
-PATIENCE = 10.0  #: seconds after which a test says that it hangs
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.002)
-    assert condition()
 
 
 @pytest.fixture
@@ -43,7 +36,7 @@ def scheduler():
     """A scheduler of its own: nothing else runs on it, nothing may stay on it."""
     scheduler = TimerScheduler()
     yield scheduler
-    until(lambda: scheduler.pending == 0)
+    eventually(lambda: scheduler.pending == 0)
 
 
 # -- an ordinary scheduler ----------------------------------------------------------------
@@ -91,7 +84,7 @@ def test_actions_run_with_scheduler_and_state_not_before_their_time(scheduler, d
         done.set()
 
     way(scheduler, action, "state")
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     assert time.monotonic() - begun >= delay
     ((given, state, thread),) = ran
     assert (given, state) == (scheduler, "state")
@@ -104,8 +97,8 @@ def test_dispose_before_an_action_cancels_it(scheduler, way):
     ran, done = [], threading.Event()
     hold = threading.Event()
     started = threading.Event()
-    scheduler.schedule(lambda *_: (started.set(), hold.wait(PATIENCE)))
-    assert started.wait(PATIENCE)
+    scheduler.schedule(lambda *_: (started.set(), hold.wait(WAIT)))
+    assert started.wait(WAIT)
     due = {
         "schedule": (),
         "schedule_relative": (0.01,),
@@ -117,7 +110,7 @@ def test_dispose_before_an_action_cancels_it(scheduler, way):
         assert scheduler.pending == 0
     cancelled.dispose()  # again: nothing
     scheduler.schedule_relative(0.02, lambda *_: done.set())
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     hold.set()
     assert ran == []
 
@@ -128,13 +121,13 @@ def test_dispose_within_an_action_disposes_what_it_returns(scheduler):
     held = []
 
     def action(*_):
-        assert ready.wait(PATIENCE)
+        assert ready.wait(WAIT)
         held[0].dispose()
         return inner
 
     held.append(scheduler.schedule(action))
     ready.set()
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
 
 
 def test_dispose_after_an_action_disposes_what_it_returned(scheduler):
@@ -146,10 +139,10 @@ def test_dispose_after_an_action_disposes_what_it_returned(scheduler):
         return Disposable(disposed.set)
 
     subscription = scheduler.schedule(action)
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     assert not disposed.is_set()
     subscription.dispose()
-    assert disposed.wait(PATIENCE)
+    assert disposed.wait(WAIT)
 
 
 def test_periodic(scheduler):
@@ -163,11 +156,11 @@ def test_periodic(scheduler):
         return state + 1
 
     subscription = scheduler.schedule_periodic(0.005, action, 0)
-    assert enough.wait(PATIENCE)
+    assert enough.wait(WAIT)
     subscription.dispose()
     assert time.monotonic() - begun >= 5 * 0.005 - 0.001
     assert rounds[:5] == [0, 1, 2, 3, 4]
-    until(lambda: scheduler.pending == 0)
+    eventually(lambda: scheduler.pending == 0)
 
 
 def test_reactivex_operators_run_on_it(scheduler):
@@ -180,7 +173,7 @@ def test_reactivex_operators_run_on_it(scheduler):
             done.set()
 
     subscription = rx.interval(0.002, scheduler=scheduler).subscribe(on_next)
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     subscription.dispose()
     assert seen[:4] == [0, 1, 2, 3]
 
@@ -197,7 +190,7 @@ def test_actions_can_schedule(scheduler):
         return None
 
     scheduler.schedule(action)
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
 
 
 # -- the clock ------------------------------------------------------------------------------
@@ -226,8 +219,8 @@ def test_equal_times_run_in_the_order_of_scheduling(scheduler):
     The actions note their order under the lock of the heap, as two threads may overtake.
     """
     order, started, hold = [], threading.Event(), threading.Event()
-    scheduler.schedule(lambda *_: (started.set(), hold.wait(PATIENCE)))
-    assert started.wait(PATIENCE)
+    scheduler.schedule(lambda *_: (started.set(), hold.wait(WAIT)))
+    assert started.wait(WAIT)
     due = time.monotonic() - 1
     with scheduler._lock:
         for i in range(300):
@@ -253,7 +246,7 @@ def test_earlier_timers_run_first(scheduler, monkeypatch):
     late = scheduler.schedule_relative(60, lambda *_: order.append("late"))
     scheduler.schedule_relative(0.05, lambda *_: (order.append("second"), done.set()))
     scheduler.schedule_relative(0.01, lambda *_: order.append("first"))
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     assert order == ["first", "second"]
     late.dispose()
 
@@ -273,7 +266,7 @@ def test_many_timers_use_few_threads(scheduler):
 
     for i in range(10_000):
         scheduler.schedule_relative((i % 100) / 1000, action)
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     assert len(names) <= 20  # two to four; hundreds if each hand-over made a thread
     assert len(count) == 10_000
 
@@ -282,11 +275,11 @@ def test_a_blocked_action_delays_no_other_timer(scheduler):
     """Ten actions that block leave the eleventh on time, and each other too."""
     hold, inside, done = threading.Event(), threading.Semaphore(0), threading.Event()
     for _ in range(10):
-        scheduler.schedule(lambda *_: (inside.release(), hold.wait(PATIENCE)))
+        scheduler.schedule(lambda *_: (inside.release(), hold.wait(WAIT)))
     for _ in range(10):
-        assert inside.acquire(timeout=PATIENCE)
+        assert inside.acquire(timeout=WAIT)
     scheduler.schedule_relative(0.01, lambda *_: done.set())
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     hold.set()
     assert scheduler._threads >= 11
 
@@ -295,9 +288,9 @@ def test_timers_that_were_set_before_one_that_blocks_run_too(scheduler):
     """The watch is handed over before the action runs."""
     hold, done = threading.Event(), threading.Event()
     with scheduler._lock:
-        scheduler.schedule(lambda *_: hold.wait(PATIENCE))
+        scheduler.schedule(lambda *_: hold.wait(WAIT))
         scheduler.schedule_relative(0.01, lambda *_: done.set())
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     hold.set()
 
 
@@ -307,12 +300,12 @@ def test_a_spare_thread_takes_the_watch_at_once(scheduler, monkeypatch):
     for _ in range(3):  # the first rounds make the threads
         hold, inside, done = threading.Event(), threading.Event(), threading.Event()
         with scheduler._lock:
-            scheduler.schedule(lambda *_, i=inside, h=hold: (i.set(), h.wait(PATIENCE)))
+            scheduler.schedule(lambda *_, i=inside, h=hold: (i.set(), h.wait(WAIT)))
             scheduler.schedule_relative(0.01, lambda *_, d=done: d.set())
-        assert inside.wait(PATIENCE)
-        assert done.wait(PATIENCE)
+        assert inside.wait(WAIT)
+        assert done.wait(WAIT)
         hold.set()
-        until(lambda: scheduler._spare == 1)
+        eventually(lambda: scheduler._spare == 1)
     monkeypatch.undo()
     with scheduler._lock:  # let the threads go
         scheduler._standby.notify_all()
@@ -333,7 +326,7 @@ def test_threads_are_used_again(scheduler):
             scheduler.schedule(action)
             scheduler.schedule(action)
         for _ in range(2):
-            assert done.acquire(timeout=PATIENCE)
+            assert done.acquire(timeout=WAIT)
     assert len(names) <= 5
 
 
@@ -343,20 +336,20 @@ def test_a_spare_thread_that_is_called_as_it_gives_up(scheduler, monkeypatch):
     holds, inside = [threading.Event() for _ in range(3)], threading.Semaphore(0)
 
     def block(number):
-        scheduler.schedule(lambda *_: (inside.release(), holds[number].wait(PATIENCE)))
-        assert inside.acquire(timeout=PATIENCE)
+        scheduler.schedule(lambda *_: (inside.release(), holds[number].wait(WAIT)))
+        assert inside.acquire(timeout=WAIT)
 
     block(0)
     block(1)
     scheduler.schedule_relative(0.05, lambda *_: None).dispose()  # a third thread watches
     holds[1].set()
-    until(lambda: scheduler._spare == 1)
+    eventually(lambda: scheduler._spare == 1)
     block(2)  # the third one is busy too: only the spare one could watch
     done = threading.Event()
     with scheduler._lock:
         time.sleep(0.3)  # its wait is over, but it cannot go on
         scheduler.schedule_relative(0.01, lambda *_: done.set())
-    assert done.wait(PATIENCE / 2)
+    assert done.wait(WAIT / 2)
     for hold in holds:
         hold.set()
 
@@ -366,15 +359,15 @@ def test_threads_end_when_they_are_idle(scheduler, monkeypatch):
     monkeypatch.setattr(_scheduler, "_LINGER", 0.02)
     hold, inside = threading.Event(), threading.Semaphore(0)
     for _ in range(5):
-        scheduler.schedule(lambda *_: (inside.release(), hold.wait(PATIENCE)))
+        scheduler.schedule(lambda *_: (inside.release(), hold.wait(WAIT)))
     for _ in range(5):
-        assert inside.acquire(timeout=PATIENCE)
+        assert inside.acquire(timeout=WAIT)
     hold.set()
-    until(lambda: scheduler._threads == 0)
+    eventually(lambda: scheduler._threads == 0)
     done = threading.Event()
     scheduler.schedule_relative(0.01, lambda *_: done.set())
-    assert done.wait(PATIENCE)
-    until(lambda: scheduler._threads == 0)
+    assert done.wait(WAIT)
+    eventually(lambda: scheduler._threads == 0)
 
 
 def test_a_spare_thread_ends_while_another_watches(scheduler, monkeypatch):
@@ -383,11 +376,11 @@ def test_a_spare_thread_ends_while_another_watches(scheduler, monkeypatch):
     far = scheduler.schedule_relative(60, lambda *_: None)
     hold, inside = threading.Event(), threading.Semaphore(0)
     for _ in range(4):
-        scheduler.schedule(lambda *_: (inside.release(), hold.wait(PATIENCE)))
+        scheduler.schedule(lambda *_: (inside.release(), hold.wait(WAIT)))
     for _ in range(4):
-        assert inside.acquire(timeout=PATIENCE)
+        assert inside.acquire(timeout=WAIT)
     hold.set()
-    until(lambda: scheduler._threads == 1)
+    eventually(lambda: scheduler._threads == 1)
     far.dispose()
 
 
@@ -396,7 +389,7 @@ def test_a_thread_does_not_wait_for_a_cancelled_timer(scheduler, monkeypatch):
     monkeypatch.setattr(_scheduler, "_LINGER", 0.02)
     monkeypatch.setattr(_scheduler, "_LONGEST_WAIT", 0.05)
     scheduler.schedule_relative(3600, lambda *_: None).dispose()
-    until(lambda: scheduler._threads == 0)
+    eventually(lambda: scheduler._threads == 0)
     assert scheduler._heap == []
 
 
@@ -431,7 +424,7 @@ def test_timers_set_and_cancelled_by_many_threads(scheduler, frantic):
     ran, cancelled, together = [], [], threading.Barrier(4)
 
     def work(number):
-        together.wait(PATIENCE)
+        together.wait(WAIT)
         for i in range(250):
             entry = scheduler.at(
                 time.monotonic() + (i % 7) / 1000, lambda i=i: ran.append((number, i))
@@ -445,10 +438,10 @@ def test_timers_set_and_cancelled_by_many_threads(scheduler, frantic):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
-    until(lambda: scheduler.pending == 0)
+        thread.join(WAIT)
+    eventually(lambda: scheduler.pending == 0)
     even = {(number, i) for number in range(4) for i in range(0, 250, 2)}
-    until(lambda: even <= set(ran))
+    eventually(lambda: even <= set(ran))
     assert len(set(ran)) == len(ran)
     assert scheduler._dead == len(scheduler._heap)
 
@@ -466,8 +459,8 @@ def test_an_exception_goes_to_log_and_hook_and_later_timers_run(scheduler, monke
 
     scheduler.schedule(action)
     scheduler.schedule_relative(0.02, lambda *_: done.set())
-    assert done.wait(PATIENCE)
-    until(lambda: len(hooked) == 1)
+    assert done.wait(WAIT)
+    eventually(lambda: len(hooked) == 1)
     assert hooked[0].exc_value is BOOM
     assert hooked[0].thread.name == "rxpool-timer"
     (record,) = caplog.records
@@ -481,8 +474,8 @@ def test_even_system_exit_ends_no_thread(scheduler, monkeypatch, caplog):
     monkeypatch.setattr(threading, "excepthook", hooked.append)
     scheduler.schedule(lambda *_: sys.exit(3))
     scheduler.schedule_relative(0.02, lambda *_: done.set())
-    assert done.wait(PATIENCE)
-    until(lambda: [type(args.exc_value) for args in hooked] == [SystemExit])
+    assert done.wait(WAIT)
+    eventually(lambda: [type(args.exc_value) for args in hooked] == [SystemExit])
     assert [record.exc_info[0] for record in caplog.records] == [SystemExit]
 
 
@@ -499,14 +492,14 @@ def test_a_thread_that_cannot_start_is_the_callers_error(scheduler, monkeypatch)
         assert (scheduler.pending, scheduler._threads) == (0, 0)
     done = threading.Event()
     scheduler.schedule_relative(0.01, lambda *_: done.set())
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
 
 
 def test_a_watch_that_cannot_be_handed_over_loses_no_action(scheduler, monkeypatch):
     """Without a second thread the first does all the work, one after the other."""
     ran, done, inside, go = [], threading.Event(), threading.Event(), threading.Event()
-    scheduler.schedule(lambda *_: (inside.set(), go.wait(PATIENCE)))
-    assert inside.wait(PATIENCE)
+    scheduler.schedule(lambda *_: (inside.set(), go.wait(WAIT)))
+    assert inside.wait(WAIT)
 
     def refuse(self):
         raise RuntimeError("can't start new thread")
@@ -519,7 +512,7 @@ def test_a_watch_that_cannot_be_handed_over_loses_no_action(scheduler, monkeypat
         _scheduler.heappush(scheduler._heap, last)
         monkeypatch.setattr(threading.Thread, "start", refuse)
     go.set()
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     assert ran == [0, 1, 2]
 
 
@@ -676,7 +669,7 @@ def test_an_event_loop_is_asked_for_its_time():
         given = []
         due = clock.now() + 0.01
         clock.alarm(due, lambda now: (given.append(now), rang.set()))
-        await asyncio.wait_for(rang.wait(), PATIENCE)
+        await asyncio.wait_for(rang.wait(), WAIT)
         assert given[0] >= due
 
     asyncio.run(main())
@@ -717,6 +710,6 @@ def test_an_alarm_can_be_cancelled():
     real, done = EventLoopScheduler(), threading.Event()
     Clock(real).alarm(Clock(real).now() + 0.01, given.append).dispose()
     Clock(real).alarm(Clock(real).now() + 0.03, lambda _: done.set())
-    assert done.wait(PATIENCE)
+    assert done.wait(WAIT)
     real.dispose()
     assert given == []
