@@ -126,6 +126,29 @@ def test_no_circles_inside_parts():
     assert not circle({name: sorted(set(neighbours(path))) for name, path in MODULES.items()})
 
 
+#: the rooms of the pool from the bottom to the top; what is in none of them is above
+ROOMS = ["_state", "_engine", "_flows"]
+
+
+def floor(name):
+    """On which floor of the pool a module is; None: it is not of the pool."""
+    parts = name.split(".")
+    if parts[:2] != ["rxpool", "pool"]:
+        return None
+    return ROOMS.index(parts[2]) if len(parts) > 2 and parts[2] in ROOMS else len(ROOMS)
+
+
+def test_the_rooms_of_the_pool_know_what_is_below_them():
+    """What decides knows nothing of what acts, nor that of the flows, nor those of the pool."""
+    seen = set()
+    for name, path in MODULES.items():
+        for other in neighbours(path):
+            if floor(name) is not None and floor(other) is not None:
+                assert floor(other) <= floor(name), f"{name} must not import {other}"
+                seen.add((floor(name), floor(other)))
+    assert {(1, 0), (2, 1), (3, 2)} <= seen
+
+
 def test_a_circle_is_seen():
     """Wherever it is."""
     assert circle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c", "b"]

@@ -9,9 +9,9 @@ from concurrent.futures import CancelledError, Executor
 from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
-from rxpool.pool._engine import Engine
-from rxpool.pool._ledger import FlowLedger
-from rxpool.pool._submit import Calls, PoolFuture
+from rxpool.pool._engine.engine import Engine
+from rxpool.pool._flows.calls import Calls, PoolFuture
+from rxpool.pool._state.ledger import FlowLedger
 
 __all__ = ("PoolExecutor",)
 

@@ -10,14 +10,14 @@ from reactivex import abc
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgumentType
 from rxpool.pool._as_executor import PoolExecutor
-from rxpool.pool._collected import Collected, collect
-from rxpool.pool._feed import Feed
-from rxpool.pool._imap import Results
-from rxpool.pool._options import CollectKeywords
+from rxpool.pool._flows.calls import Calls, PoolFuture
+from rxpool.pool._flows.collected import Collected, collect
+from rxpool.pool._flows.imap import Results
+from rxpool.pool._flows.imap_flow import Feed
+from rxpool.pool._flows.options import CollectKeywords
+from rxpool.pool._operators import Streams
 from rxpool.pool._shutdown import Shutdown
 from rxpool.pool._stop_on import stop_on
-from rxpool.pool._streams import Streams
-from rxpool.pool._submit import Calls, PoolFuture
 
 __all__ = ("Direct",)
 

@@ -5,7 +5,7 @@ import weakref
 from collections.abc import Callable
 
 from rxpool import _exit
-from rxpool.pool._engine import Engine
+from rxpool.pool._engine.engine import Engine
 from rxpool.pool._shutdown import Shutdown
 
 __all__ = ("Lifetime",)

@@ -16,18 +16,18 @@ from rxpool.errors import InvalidArgument, InvalidArgumentType, NotPicklable
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, TraceWriter
 from rxpool.pool._direct import Direct
-from rxpool.pool._engine import Engine
-from rxpool.pool._feed import Feed
-from rxpool.pool._imap import Results
-from rxpool.pool._ledger import FlowLedger
+from rxpool.pool._engine.engine import Engine
+from rxpool.pool._flows.calls import Calls, PoolFuture
+from rxpool.pool._flows.imap import Results
+from rxpool.pool._flows.imap_flow import Feed
+from rxpool.pool._flows.map_worker import MapWorker
+from rxpool.pool._flows.options import ImapKeywords, WorkerKeywords
 from rxpool.pool._lifetime import Lifetime
-from rxpool.pool._map_worker import MapWorker
-from rxpool.pool._options import ImapKeywords, WorkerKeywords
 from rxpool.pool._profile import Profile
-from rxpool.pool._report import FlowReport, PoolReport, counts_of
 from rxpool.pool._shutdown import Shutdown, left_by
+from rxpool.pool._state.ledger import FlowLedger
+from rxpool.pool._state.report import FlowReport, PoolReport, counts_of
 from rxpool.pool._stop_on import await_stop
-from rxpool.pool._submit import Calls, PoolFuture
 from rxpool.tasks import Progress
 
 __all__ = ("On", "WorkerPool", "host")

@@ -8,7 +8,7 @@ from typing import Any, Self
 from reactivex.disposable import SerialDisposable
 
 from rxpool.metrics import Bottleneck, TraceWriter, bottleneck
-from rxpool.pool._engine import Engine
+from rxpool.pool._engine.engine import Engine
 
 __all__ = ("Profile", "Shares")
 

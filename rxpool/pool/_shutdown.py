@@ -14,8 +14,8 @@ from rxpool._core.reach import is_node
 from rxpool._core.sleeper import Sleeper
 from rxpool._core.waits import at_most
 from rxpool.errors import PoolClosed, WouldBlock
-from rxpool.pool._engine import Engine
-from rxpool.pool._graph import is_stage
+from rxpool.pool._engine.engine import Engine
+from rxpool.pool._engine.graph import is_stage
 
 __all__ = ("Shutdown", "left_by")
 

@@ -13,7 +13,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 from rxpool import PoolClosed, RxPoolError, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool._core.inlet import feeding
-from rxpool.pool import _pull as module
+from rxpool.pool._flows import pull as module
 from tests.ends import work
 from tests.ends.opened import Sink
 from tests.waiting import eventually

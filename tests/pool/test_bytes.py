@@ -11,9 +11,9 @@ import reactivex as rx
 
 from rxpool import WorkerPool
 from rxpool.errors import InvalidArgument
-from rxpool.pool._bytes import ByteBound, size_of
-from rxpool.pool._flow_ledger import FlowLedger
-from rxpool.pool._ledger import Ledger
+from rxpool.pool._state.byte_bound import ByteBound, size_of
+from rxpool.pool._state.flow_ledger import FlowLedger
+from rxpool.pool._state.ledger import Ledger
 from tests.backends import memory_jobs as jobs
 from tests.ends.programs import run
 from tests.waiting import WAIT

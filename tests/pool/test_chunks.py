@@ -1,7 +1,7 @@
 """What backends call that run tasks elsewhere, several in one go."""
 
 from rxpool import TaskCancelled, WorkerPool
-from rxpool.pool._task import Task
+from rxpool.pool._state.task import Task
 
 
 def test_the_end_of_a_task_that_was_cancelled_before_it_began():

@@ -20,7 +20,7 @@ from rxpool.errors import (
     TaskCancelled,
     TaskTimeout,
 )
-from rxpool.pool._ledger import (
+from rxpool.pool._state.ledger import (
     DROPPED,
     FULL,
     STARTED,

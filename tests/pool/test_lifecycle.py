@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxpool.pool._lifecycle import Lifecycle
+from rxpool.pool._state.lifecycle import Lifecycle
 
 ORDER = ("open", "draining", "terminated", "closed")
 

@@ -26,7 +26,7 @@ from rxpool import (
     WouldBlock,
 )
 from rxpool.pool import PoolFuture
-from rxpool.pool._map_batch import BatchFuture
+from rxpool.pool._flows.batch_future import BatchFuture
 from tests.pool.crew import Oops, joined, started
 from tests.pool.marbles import Alarms, work
 from tests.waiting import WAIT

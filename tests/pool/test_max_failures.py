@@ -20,7 +20,7 @@ from rxpool import (
     TooManyFailures,
     WorkerPool,
 )
-from rxpool.pool._tally import Tally
+from rxpool.pool._state.tally import Tally
 from tests.pool.crew import Oops, Sink, collect
 from tests.waiting import WAIT
 

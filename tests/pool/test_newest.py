@@ -10,7 +10,7 @@ from reactivex import operators as ro
 from reactivex.subject import Subject
 
 from rxpool import TaskCancelled, WorkerPool, current_task
-from rxpool.pool._kinds import SwitchFlow
+from rxpool.pool._flows.kinds import SwitchFlow
 from tests.pool.crew import Oops, Sink, balanced, joined, passed, started
 from tests.pool.marbles import Alarms, Run, outcome, row, shown, windows, work
 from tests.waiting import eventually

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reactivex.subject import Subject
 
 from rxpool import InvalidArgument, Limit, WorkerPool
-from rxpool.pool._lanes import Lanes
+from rxpool.pool._engine.trace_lanes import Lanes
 from rxpool.pool._profile import Shares
 from tests.metrics.test_trace import check
 from tests.pool.marbles import Alarms, work
@@ -92,7 +92,7 @@ def test_a_subscriber_that_takes_its_time():
 
 def test_who_waits_for_results_is_not_busy(monkeypatch):
     """Woken and not running yet, as behind others on one interpreter: it does not hold back."""
-    from rxpool.pool import _feed
+    from rxpool.pool._flows import imap_flow as _feed
 
     waited, flows, seen = _feed.pass_gate, [], []
 

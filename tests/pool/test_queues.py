@@ -11,8 +11,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from rxpool.pool._queues import SortedQueue
-from rxpool.pool._task import Task
+from rxpool.pool._state.queues import SortedQueue
+from rxpool.pool._state.task import Task
 
 WHICH = st.integers(0, 1000)
 KEYS = st.sampled_from(["a", "b", "c", None, 1, True, (1, 2)])

@@ -29,7 +29,7 @@ import rxpool
 from rxpool import Failure, Success, TaskCancelled, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool.errors import PoolClosed
-from rxpool.pool._ledger import FlowLedger
+from rxpool.pool._state.ledger import FlowLedger
 from tests.pool.crew import Oops, Sink, balanced, collect, joined, started
 from tests.waiting import WAIT, eventually
 

@@ -1,0 +1,1 @@
+"""What acts: the lock, who starts and settles tasks, and what happens around that."""

@@ -1,0 +1,214 @@
+"""`ChunkRunner`: what backends call that run tasks elsewhere, several in one go."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rxpool.backends import SEVERAL
+from rxpool.pool._engine.awaitables import Awaitables
+from rxpool.pool._engine.binding import NO_VALUE, TaskHandle, here
+from rxpool.pool._engine.dispatcher import Dispatcher
+from rxpool.pool._engine.timeouts import Timeouts
+from rxpool.pool._state.ledger import Task
+from rxpool.pool._state.task import NOT_YET
+
+__all__ = ("ChunkRunner",)
+
+
+class ChunkRunner:
+    """Tasks that run where the books are not, be it another process or an event loop.
+
+    The first task of a lot holds the slot.  As tasks of the lot end, the slot goes on to the
+    next one; when all have ended, to another task.
+    """
+
+    #: what `current_task` needs of a task
+    handle = TaskHandle
+
+    def __init__(
+        self, dispatcher: Dispatcher, timeouts: Timeouts, awaitables: Awaitables
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._timeouts = timeouts
+        #: takes one of several results of a task
+        self.part = awaitables.part
+
+    def begin(self, task: Task) -> tuple[Callable[[Any], Any], Any] | None:
+        """A slot is about to run *task*: the function and its argument.
+
+        None if the task was cancelled; its slot is free then.
+        """
+        if task.settled:
+            return None
+        if self._dispatcher.meter.heard:
+            self._dispatcher.meter.starting(task)
+        job: tuple[Callable[[Any], Any], Any] = task.flow.binding.job(task)
+        return job
+
+    def started(self, task: Task, at: float | None) -> None:
+        """*task* runs since *at*; None: it is going to run, `Backend.look_at` tells."""
+        if at is not None:
+            task.started = at
+        flow = task.flow
+        if flow.times.watched and not flow.times.armed:
+            self._timeouts.watch(flow)
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """The user's function that *task* calls."""
+        function: Callable[..., Any] = task.flow.binding.function(task)
+        return function
+
+    def stack(self) -> list[Task]:
+        """The tasks that this thread is busy with, innermost last."""
+        return here.stack
+
+    def failed(self, task: Task, error: BaseException) -> None:
+        """Note why *task* is going to fail, unless it was cancelled meanwhile."""
+        with self._dispatcher.lock:
+            if not task.settled:
+                task.error = error
+
+    def weighed(self, task: Task, items: int, size: int, results: bool = False) -> None:
+        """So many items of the flow of *task*, or results of them, had *size* bytes."""
+        task.flow.weigh(items, size, results)
+
+    def allot(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
+        """More tasks for the slot of *task*, to be run after it."""
+        with self._dispatcher.lock:
+            lot = self._dispatcher.ledger.allot(task, most, fairly)
+            chores = self._dispatcher.chores()
+        self._dispatcher.carry_out(chores)
+        return lot
+
+    def give_back(self, lot: Sequence[Task]) -> None:
+        """These were not run, and are not going to be in this slot."""
+        with self._dispatcher.lock:
+            self._dispatcher.ledger.give_back(lot)
+            chores = self._dispatcher.chores()
+        self._dispatcher.carry_out(chores)
+
+    def finish(
+        self,
+        tasks: Sequence[Task],
+        rest: Sequence[Task],
+        go_on: Callable[[Task | None], object],
+    ) -> None:
+        """The first tasks of a lot ended, with a value or an error; *rest* follow in the slot.
+
+        If none does, *go_on* is given another task for the slot, or None; then the results
+        are delivered.
+        """
+        head = tasks[0]
+        flow = head.flow
+        binding = flow.binding
+        stack = here.stack
+        stack.append(head)
+        try:
+            if binding.swift is not None and self._all_good(tasks):
+                self._finish_swiftly(tasks, rest, go_on, stack)
+                return
+            now = self._dispatcher.now()
+            if flow.policies is not None:
+                for task in tasks:
+                    if task.error is None and not task.settled:
+                        value = self._several(task) if task.value is SEVERAL else task.value
+                        task.error = flow.policies.keep(task, value)
+            with self._dispatcher.lock:
+                for task in tasks:
+                    value = task.value if task.error is None else None
+                    if value is SEVERAL:
+                        value = self._several(task)
+                    # One that was cancelled before it began has taken no time.
+                    known = NOT_YET not in (task.started, task.took)
+                    ended = task.started + task.took if known else now
+                    self._dispatcher.ledger.settle(task, value, task.error, ended)
+                following = self._pass_on(tasks, rest)
+                entry = binding.claim()
+                chores = self._dispatcher.chores()
+            go_on(following)
+            self._dispatcher.carry_out(chores)
+            while entry is not None:
+                binding.send(entry)
+                with self._dispatcher.lock:
+                    entry = binding.again()
+                    chores = self._dispatcher.chores()
+                self._dispatcher.carry_out(chores)
+        finally:
+            stack.pop()
+
+    def _finish_swiftly(
+        self,
+        tasks: Sequence[Task],
+        rest: Sequence[Task],
+        go_on: Callable[[Task | None], object],
+        stack: list[Task],
+    ) -> None:
+        """Deliver good results without the lock, as `ThreadRunner` does."""
+        flow = tasks[0].flow
+        binding = flow.binding
+        cell = [0]
+        ran = 0
+        with self._dispatcher.lock:
+            out = flow.tasks
+            # The others were cancelled.
+            good = tasks if out.issuperset(tasks) else [task for task in tasks if task in out]
+            out.difference_update(good)
+            for task in good:
+                if task.running:
+                    ran += 1
+                    task.running = None
+                else:
+                    task.attempts += 1
+                task.settled = True
+            if flow.gate is not None:
+                for task in good:
+                    flow.gate.succeeded(task, task.started + task.took)
+            flow.cells.append(cell)
+            flow.running -= ran
+            flow.lent.difference_update(good)
+            flow.allotted += ran  # all of them count until they are delivered
+            self._dispatcher.ledger.enlist(
+                flow
+            )  # another may run, also where these had no slot
+            following = self._pass_on(tasks, rest)
+            chores = self._dispatcher.chores()
+        go_on(following)
+        self._dispatcher.carry_out(chores)
+        if self._dispatcher.meter.heard:
+            for task in good:
+                self._dispatcher.meter.succeeded(task, task.started + task.took)
+        if good:
+            stack[-1] = good[0]
+            binding.swift_many(good, cell)
+        with self._dispatcher.lock:
+            self._dispatcher.ledger.close_cell(flow, cell)
+            flow.allotted -= len(good)
+            if flow.bytes is not None:
+                self._dispatcher.ledger.enlist(flow)
+            entry = binding.claim()
+            chores = self._dispatcher.chores()
+        self._dispatcher.carry_out(chores)
+        self._dispatcher.deliver(binding, entry)
+
+    def _pass_on(self, tasks: Sequence[Task], rest: Sequence[Task]) -> Task | None:
+        """The slot of a lot goes to *rest*, else to the task that is answered.  Locked."""
+        ledger = self._dispatcher.ledger
+        for task in tasks:
+            if task.slot:
+                task.slot = False
+                if ledger.promote(rest, True):
+                    return None
+                following = ledger.next()
+                if following is None:
+                    ledger.free += 1
+                else:
+                    following.slot = True
+                return following
+        return None
+
+    def _all_good(self, tasks: Sequence[Task]) -> bool:
+        return all(task.error is None and task.value is not SEVERAL for task in tasks)
+
+    def _several(self, task: Task) -> Any:
+        if task.flow.binding.collects:
+            return [] if task.extra.collected is None else task.extra.collected
+        return NO_VALUE

@@ -1,0 +1,149 @@
+"""`FailureHandler`: what becomes of tasks that failed, where policies have a say in that."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rxpool._core.causes import as_failure, caused
+from rxpool.policies._http import BadResponse
+from rxpool.pool._engine.dispatcher import Dispatcher
+from rxpool.pool._engine.gate import Gate, Policies
+from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.partly import PartlyFailed, groups_of
+
+__all__ = ("FailureHandler",)
+
+
+class FailureHandler:
+    """Asks the policies of flows, with no lock held, and does what they say.
+
+    A task that waits for its next attempt, or for a limit, is parked: it holds no slot.
+    """
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def guard(self, flow: FlowLedger, policies: Policies, fn: Callable[..., Any]) -> None:
+        """Have *policies* decide over the tasks of a new flow."""
+        if policies.any:
+            if policies.breaker is not None:
+                self._dispatcher.meter.follow(policies.breaker)
+            later = self._dispatcher.ledger.later.append
+            gate = Gate(policies, fn, self._dispatcher.clock, self._wake, self._judge, later)
+            flow.policies = gate
+            flow.gate = gate if gate.admits else None
+            if policies.hedge is not None:
+                flow.times.hedge_after(policies.hedge.after)  # type: ignore[arg-type]
+
+    def _judge(self, task: Task, permit: int | None) -> None:
+        """A parked task failed: try again, or put something in its place, or let it fail."""
+        flow = task.flow
+        policies: Gate = flow.policies
+        error = task.error
+        assert error is not None
+        if isinstance(error, PartlyFailed):
+            self._judge_items(task, permit, error)
+            return
+        wait, value = None, None
+        try:
+            policies.failed(permit, error, task.took or 0.0, task)
+            wait = policies.wait(task, error, flow.accepted - len(flow.waiting))
+        except BaseException as raised:
+            error = as_failure(caused(raised, error))
+        if wait is not None and not self._comes_too_late(task, wait):
+            self._try_again(task, error, wait)
+            return
+        if isinstance(error, BadResponse):
+            value, error = error.response, None
+        elif policies.replaces(error):
+            try:
+                value, error = policies.fallback(task.item, error), None
+            except BaseException as raised:
+                assert error is not None
+                error = caused(raised, error)
+        with self._dispatcher.lock:
+            self._dispatcher.ledger.conclude(task, value, error)
+        self._dispatcher.see_to(flow)
+
+    def _comes_too_late(self, task: Task, wait: float) -> bool:
+        """Whether the deadline is over after *wait*."""
+        due = (
+            None
+            if task.flow.times.deadline is None
+            else task.accepted + task.flow.times.deadline
+        )
+        return due is not None and self._dispatcher.now() + wait >= due
+
+    def _judge_items(self, task: Task, permit: int | None, ran: PartlyFailed) -> None:
+        """Some results of a batch are exceptions: those items alone are tried again."""
+        flow = task.flow
+        policies: Gate = flow.policies
+        results, again, longest = list(ran.results), set[int](), 0.0
+        try:
+            policies.failed(permit, ran, task.took or 0.0)
+        except BaseException as raised:  # of the breaker: told by each item that failed
+            results = [_instead(raised, result) for result in results]
+        else:
+            # A budget that counts batches is asked once for each.
+            for place, wait in policies.waits(task, results, flow.accepted - len(flow.waiting)):
+                if isinstance(wait, BaseException):
+                    results[place] = wait
+                elif not self._comes_too_late(task, wait):
+                    again.add(place)
+                    longest = max(longest, wait)
+        if not again:
+            with self._dispatcher.lock:
+                self._dispatcher.ledger.conclude(task, results, None)
+            self._dispatcher.see_to(flow)
+            return
+        groups = groups_of(task.item, results, again, flow.results.ordered)
+        with self._dispatcher.lock:
+            parts = self._dispatcher.ledger.divide(task, groups)
+        if parts is not None and self._dispatcher.meter.heard:
+            self._dispatcher.meter.retried(task, results[min(again)], longest)
+        for part in parts or ():
+            self._wait_for(part, longest)
+        self._dispatcher.see_to(flow)
+
+    def _try_again(self, task: Task, error: BaseException, wait: float) -> None:
+        with self._dispatcher.lock:
+            other = self._dispatcher.ledger.try_again(task)
+        if other is None:
+            return
+        if self._dispatcher.meter.heard:
+            self._dispatcher.meter.retried(task, error, wait)
+        self._wait_for(other, wait)
+
+    def _wait_for(self, other: Task, wait: float) -> None:
+        """A task that is parked starts again after *wait*."""
+        flow = other.flow
+        if wait <= 0:
+            self._restart(other, None)
+            return
+        alarm = self._dispatcher.clock.alarm(
+            self._dispatcher.now() + wait, partial(self._restart, other)
+        )
+        with self._dispatcher.lock:
+            if other in flow.parked:
+                flow.parked[other] = alarm
+                return
+        alarm.dispose()
+
+    def _restart(self, task: Task, _: Any) -> None:
+        """The wait of *task* is over."""
+        with self._dispatcher.lock:
+            self._dispatcher.ledger.restart(task)
+            chores = self._dispatcher.chores()
+        self._dispatcher.carry_out(chores)
+
+    def _wake(self, task: Task) -> None:
+        """It is time for *task* to ask its limit again."""
+        with self._dispatcher.lock:
+            self._dispatcher.ledger.wake(task)
+            chores = self._dispatcher.chores()
+        self._dispatcher.carry_out(chores)
+
+
+def _instead(raised: BaseException, result: Any) -> Any:
+    """What stands for a result of a batch when a function of the user has raised."""
+    return as_failure(caused(raised, result)) if isinstance(result, Exception) else result

@@ -1,0 +1,206 @@
+"""`ThreadRunner`: workers run tasks, one after another."""
+
+# What functions of users return is of any type.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+from contextvars import Context
+from typing import Any, Final
+
+from rxpool._forks import end_child
+from rxpool.pool._engine.awaitables import Awaitables
+from rxpool.pool._engine.binding import here
+from rxpool.pool._engine.dispatcher import Dispatcher
+from rxpool.pool._engine.timeouts import Timeouts
+from rxpool.pool._state.ledger import Task
+
+__all__ = ("ThreadRunner",)
+
+_SWIFTLY: Final = 256  #: tasks that a worker runs between two looks at the books
+
+
+class ThreadRunner:
+    """What a backend calls to run tasks; see `rxpool.backends.Runner`."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, timeouts: Timeouts, awaitables: Awaitables
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._timeouts = timeouts
+        self._go_on = awaitables.go_on
+        self._is_work = awaitables.is_work
+        self._special = awaitables.special
+
+    def perform(self, task: Task, note: Any = None) -> Task | None:
+        """Run a task on this thread; answers the next one for its slot."""
+        stack = here.stack
+        stack.append(task)
+        try:
+            return self._step(task, note)
+        finally:
+            stack.pop()
+
+    def work(self, task: Task | None, note: Any) -> None:
+        """Run a task on this thread, then others as long as there are any for its slot."""
+        if task is None:
+            return
+        stack = here.stack
+        stack.append(task)
+        try:
+            while task is not None:
+                stack[-1] = task
+                if task.flow.binding.swift is None:
+                    task = self._step(task, note)
+                else:
+                    task = self._swift(task, note, stack)
+        finally:
+            stack.pop()
+
+    def _step(self, task: Task, note: Any) -> Task | None:
+        """Run one task and settle it under the lock."""
+        task.note = note
+        if self._dispatcher.meter.heard:
+            self._dispatcher.meter.starting(task)
+        task.started = self._dispatcher.now()
+        if task.settled:  # cancelled before it started
+            return self._dispatcher.settle(task, None, None)
+        flow = task.flow
+        if (flow.times.watched or self._dispatcher.waits_out) and not flow.times.armed:
+            self._timeouts.watch(flow)
+        # What a run sets is its own: the variables of the task stay as they were.
+        context = Context() if task.context is None else task.context.copy()
+        try:
+            value = context.run(flow.binding.fn, task.item)
+        except BaseException as raised:
+            if self._dispatcher.foreign is not None:
+                end_child(raised)
+            return self._dispatcher.settle(task, None, raised)
+        if self._dispatcher.foreign is not None:
+            end_child()  # the function has forked: there is no worker in the child
+        if self._special.get(type(value)) is not False and self._is_work(value):
+            return self._go_on(task, value, context)
+        return self._dispatcher.settle(task, value, None)
+
+    def _swift(self, task: Task, note: Any, stack: list[Task]) -> Task | None:  # noqa: C901 - the lock-free loop: its branches are its price
+        """Run tasks of one flow in completion order, most of them without the lock.
+
+        Under contention every lock operation costs a switch of threads, which for short
+        tasks is many times the work.  So as long as more tasks of this flow wait, and there
+        is nothing else to see to, a worker goes from one to the next by atomic operations
+        alone: `waiting.popleft` takes a task, `tasks.remove` wins the right to settle it,
+        and the binding's `swift` delivers it.  The count of running tasks stays as it is,
+        and succeeded ones are counted in a cell of the worker's own.
+        """
+        flow = task.flow
+        binding = flow.binding
+        fn, swift = binding.fn, binding.swift
+        pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
+        dispatcher, special = self._dispatcher, self._special
+        producers, now, ledger = dispatcher.waiting_producers, dispatcher.now, dispatcher.ledger
+        ring, meter = ledger.ring, dispatcher.meter
+        cell = [0]  # successes that the books do not have yet
+        value = error = None
+        work = False
+        timed = flow.times.watched
+        blank = Context()  # for tasks that bring no variables
+        context = blank
+        known: Any = None  # a type that is known to be no work
+        gate, permit = flow.gate, -1
+        task.note = note
+        if meter.heard:
+            meter.starting(task)
+        started = now()
+        while True:
+            task.started = started
+            if task.settled:  # cancelled before it started
+                break
+            if timed and not flow.times.armed:
+                self._timeouts.watch(flow)
+            try:
+                given = task.context
+                context = blank if given is None else given.copy()
+                value = context.run(fn, task.item)
+                if len(blank):  # what a task has set is its own
+                    blank = Context()
+            except BaseException as raised:
+                value, error = None, raised
+                break
+            if type(value) is not known:
+                if special.get(type(value)) is not False and self._is_work(value):
+                    work = True
+                    break
+                known = type(value)
+            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot or ledger.free < 0:
+                break
+            try:
+                remove(task)
+            except KeyError:  # cancelled
+                break
+            task.running = None
+            task.settled = True
+            ended = now()
+            task.took = ended - started
+            task.value = value
+            if not cell[0]:
+                flow.cells.append(cell)
+            cell[0] += 1
+            if gate is not None:
+                gate.good(task, ended)
+            if meter.heard:
+                meter.succeeded(task, ended)
+            started = now() if swift(task) else ended
+            if not task.slot:  # the subscriber waited for this pool
+                return self._stop_swift(task, cell, False)
+            if gate is not None and (permit := gate.permit(started)) < 0:
+                return self._stop_swift(task, cell, False)
+            try:
+                following = pop()
+            except IndexError:
+                if gate is not None:
+                    gate.unused(permit)
+                return self._stop_swift(task, cell, False)
+            following.attempts += 1
+            if gate is not None:
+                following.permit = permit
+            following.running = following.slot = True
+            following.note = note
+            task.slot = False
+            stack[-1] = task = following
+            add(task)
+            if meter.heard:
+                meter.starting(task)
+            if flow.cut_off is not None:
+                # The flow is being cancelled, perhaps without having seen this task.
+                try:
+                    remove(task)
+                except KeyError:
+                    break
+                return self._stop_swift(task, cell, True)
+            # There may be room since the task was taken.
+            if producers and dispatcher.see_to_parked(flow):
+                started = now()
+        if self._dispatcher.foreign is not None:
+            end_child(error)
+        if cell[0]:
+            with self._dispatcher.lock:
+                self._dispatcher.ledger.close_cell(flow, cell)
+        if work:
+            return self._go_on(task, value, context)
+        return self._dispatcher.settle(task, value, error)
+
+    def _stop_swift(self, task: Task, cell: list[int], disown: bool) -> Task | None:
+        """The worker runs no task of the flow any more: back to the books."""
+        flow = task.flow
+        binding = flow.binding
+        with self._dispatcher.lock:
+            self._dispatcher.ledger.close_cell(flow, cell)
+            flow.running -= 1
+            if disown:
+                self._dispatcher.ledger.disown(task)
+            if flow.waiting:
+                self._dispatcher.ledger.enlist(flow)
+            entry = binding.claim()
+            following = self._dispatcher.next_for(task) if entry is None else None
+            chores = self._dispatcher.chores()
+        if entry is None and chores is None and self._dispatcher.foreign is None:
+            return following
+        return self._dispatcher.conclude(task, entry, following, chores)

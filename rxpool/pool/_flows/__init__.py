@@ -1,0 +1,1 @@
+"""Who brings items and takes results: subscriptions, iterators, calls."""

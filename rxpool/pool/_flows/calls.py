@@ -1,0 +1,355 @@
+"""`pool.submit`: single calls and their futures."""
+
+# A future and the flow of calls know each other.
+# pyright: reportPrivateUsage=false
+
+import asyncio
+from collections.abc import Callable, Collection, Generator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from concurrent.futures._base import (
+    CANCELLED,
+    CANCELLED_AND_NOTIFIED,
+    FINISHED,
+    PENDING,
+    RUNNING,
+)
+from contextvars import copy_context
+from typing import Any, Generic, TypeVar
+
+from rxpool._checks import seconds_to_wait
+from rxpool._core.causes import ends_program
+from rxpool._core.inlet import Node
+from rxpool._core.sleeper import Sleeper
+from rxpool._forks import bury, free
+from rxpool.backends import apply
+from rxpool.errors import PoolClosed
+from rxpool.pool._engine.engine import Engine
+from rxpool.pool._state.ledger import FULL, STARTED, FlowLedger, Task, Withdrawn
+
+__all__ = ("Calls", "PoolFuture", "let_go")
+
+_R = TypeVar("_R")
+
+
+class PoolFuture(Future[_R], Generic[_R]):
+    """A `concurrent.futures.Future` that can also be awaited.
+
+    `cancel` succeeds while the call waits.  A task of the same pool that asks for the
+    result runs the call itself if no worker has started it.
+    """
+
+    def __init__(self, calls: "Calls") -> None:
+        super().__init__()
+        self._calls = calls
+        self._task: Task | None = None
+
+    def __await__(self) -> Generator[Any, None, _R]:
+        self._calls.help(self)
+        if not self.done():
+            # Not by the exception of a future of the loop: what is thrown into a coroutine is
+            # not always what comes out of it.
+            sleeper = Sleeper()
+            self.add_done_callback(lambda _: sleeper.wake())
+            try:
+                yield from sleeper.sleep().__await__()
+            except asyncio.CancelledError:
+                self.cancel()
+                raise
+        if self.cancelled():
+            raise asyncio.CancelledError
+        return super().result()
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not started."""
+        withdrawn = self._calls.withdraw(self)
+        cancelled = super().cancel()
+        if withdrawn and cancelled:
+            self.set_running_or_notify_cancel()  # tells those who wait; no worker will
+        return cancelled
+
+    def result(self, timeout: float | None = None) -> _R:
+        """The value, or the exception raised; waits for it."""
+        self._calls.help(self)
+        if not self.done():
+            self._calls.waits()
+        return super().result(seconds_to_wait(timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The exception raised, or None; waits for the end."""
+        self._calls.help(self)
+        if not self.done():
+            self._calls.waits()
+        return super().exception(seconds_to_wait(timeout))
+
+    def forked(self, why: str) -> None:
+        """This is a forked child, and the result will come to the parent alone.
+
+        Callbacks are not made: they are the parent's.  This thread may be waiting, if it was
+        a signal handler that forked.
+        """
+        own: Any = self
+        bury(own._done_callbacks, self._task)
+        own._done_callbacks = []
+        self._task = None
+        if self._state in (PENDING, RUNNING):
+            self._exception = PoolClosed(why)
+            self._state = FINISHED
+        elif self._state == CANCELLED:
+            self._state = CANCELLED_AND_NOTIFIED
+        let_go(self)
+
+
+def let_go(future: Any) -> None:
+    """In a forked child: let go of who waits for *future*, which has ended."""
+    free(future._condition)
+    for waiter in future._waiters:
+        free(waiter.event)
+        if hasattr(waiter, "lock"):
+            free(waiter.lock)
+        waiter.add_exception(future)
+
+
+class Calls:
+    """The flow of all calls of `submit`; each result goes to its own future."""
+
+    collects = True
+    name = "submit"
+    ended = False
+
+    def __init__(self, engine: Engine, ledger: FlowLedger) -> None:
+        self.ledger = ledger
+        self.fn: Any = self._call
+        self.swift: Callable[[Task], bool] | None = None
+        self.sources: list[Node] = []
+        self.engine = self._engine = engine
+        self._opened = False
+        self._line: dict[Sleeper, None] = {}  # coroutines that wait for room, in order
+        self._unsettled: set[PoolFuture[Any]] = set()  # for a child that is forked meanwhile
+        ledger.binding = self
+        engine.standing.append(ledger)
+        ledger.divisible = False  # a call can be cancelled until its worker takes it
+
+    def _call(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
+        function, args, kwargs, future = call
+        if not future.set_running_or_notify_cancel():
+            raise Withdrawn("the future was cancelled")
+        return function(*args, **kwargs)
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """See `Binding`."""
+        return task.item[0]  # type: ignore[no-any-return]
+
+    def subject(self, task: Task) -> Any:
+        """See `Binding`."""
+        return task.item[3]
+
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """See `Binding`."""
+        function, args, kwargs, future = task.item
+        # It may be running already: its first worker ended before it began.
+        if not future.running() and not future.set_running_or_notify_cancel():
+            raise Withdrawn("the future was cancelled")
+        return apply, (function, args, kwargs)
+
+    def submit(
+        self, function: Callable[..., Any], args: Any, kwargs: Any, admitted: bool = False
+    ) -> PoolFuture[Any]:
+        """Accept a call; waits for room.  One that is *admitted* may come to a closing pool."""
+        task, future = self._prepare(function, args, kwargs)
+        self._enter(task, future, admitted=admitted)
+        return future
+
+    async def submit_async(
+        self, function: Callable[..., Any], args: Any, kwargs: Any
+    ) -> PoolFuture[Any]:
+        """Accept a call when there is room; those that wait for it come in, one by one."""
+        task, future = self._prepare(function, args, kwargs)
+        line, sleeper = self._line, Sleeper()
+        line[sleeper] = None
+        try:
+            while next(iter(line)) is not sleeper or not self._enter(task, future, False):
+                if next(iter(line)) is sleeper and not self._engine.on_room(
+                    self.ledger, sleeper.wake
+                ):
+                    continue
+                self._engine.give_way()
+                await sleeper.sleep()
+                task.accepted = self._engine.now()
+        finally:
+            with self._engine.lock:
+                line.pop(sleeper, None)
+                first = next(iter(line), None)
+            if first is not None:
+                first.wake()
+        return future
+
+    def _prepare(
+        self, function: Callable[..., Any], args: Any, kwargs: Any
+    ) -> tuple[Task, PoolFuture[Any]]:
+        future: PoolFuture[Any] = PoolFuture(self)
+        call = (function, args, kwargs, future)
+        task = future._task = Task(self.ledger, call, self._engine.now())
+        context = copy_context()
+        if len(context):
+            task.context = context
+        return task, future
+
+    def _enter(
+        self, task: Task, future: PoolFuture[Any], waits: bool = True, admitted: bool = False
+    ) -> bool:
+        """Accept a task; False if there is no room for it and the caller does not wait."""
+        entered = False
+        self._unsettled.add(future)
+        try:
+            entered = self._accept(task, waits, admitted)
+        finally:
+            if not entered:
+                self._unsettled.discard(future)
+        return entered
+
+    def _accept(self, task: Task, waits: bool, admitted: bool) -> bool:
+        engine, ledger = self._engine, self.ledger
+        if not self._opened:
+            engine.meter.look()
+        while True:
+            entry = None
+            with engine.lock:
+                self._check_open(admitted)
+                verdict = engine.ledger.accept(ledger, task)
+                if verdict != FULL:
+                    self._open()
+                    entry = self.claim()  # it may have been dropped
+                chores = engine.chores()
+            if verdict == STARTED:
+                engine.start((task,))
+            engine.carry_out(chores)
+            if ledger.times.deadline is not None and not ledger.times.armed:
+                engine.timeouts.watch(ledger)
+            engine.deliver(self, entry)
+            if verdict != FULL:
+                return True
+            if not waits:
+                return False
+            if engine.wait_for_room(ledger, task, self.name):
+                return True
+            task.accepted = engine.now()
+
+    def _check_open(self, admitted: bool) -> None:
+        self._engine.check_open(admitted)
+
+    def _open(self) -> None:
+        """This is a flow now that a closing pool waits for.  Locked."""
+        if not self._opened:
+            self._opened = True
+            self._engine.enter(self, False)
+
+    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+        """Never called: there is no `swift`."""
+        raise AssertionError(tasks)
+
+    def withdraw(self, future: PoolFuture[Any]) -> bool:
+        """Take a call that waits out of the books; whether it did."""
+        engine = self._engine
+        task = future._task
+        with engine.lock:
+            if task is None or task.running or task.settled:
+                return False
+            engine.ledger.withdraw(task, "the future was cancelled")
+            self._unsettled.discard(future)
+            self.note_quiet()
+            chores = engine.chores()
+        engine.carry_out(chores)
+        return True
+
+    def help(self, future: PoolFuture[Any]) -> None:
+        """If a task of this pool is about to wait for a call that waits, run that here."""
+        task = future._task
+        if task is not None and not future.done():
+            self._engine.run_waiting(task)
+        elif not future.done():  # several calls
+            self._engine.make_way(self.ledger)
+
+    def waits(self) -> None:
+        """This thread is going to wait for a call."""
+        self._engine.step_aside()
+
+    def claim(self) -> Any:
+        """A call that ended; calls are independent, so there is no turn to wait for."""
+        return self.ledger.fetch()
+
+    again = claim
+
+    def delivering(self) -> bool:
+        """Futures take their results at once."""
+        return False
+
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """The results go to futures."""
+        return False
+
+    def blocker(self) -> FlowLedger | None:
+        """Futures hold nothing back."""
+        return None
+
+    def send(self, entry: Task) -> None:
+        """Settle the future of a call."""
+        future = self._future(entry)
+        # A result keeps neither the arguments nor the books alive.
+        future._task = None
+        try:
+            if entry.error is not None:
+                future.set_exception(entry.error)
+            else:
+                future.set_result(entry.value)
+        except InvalidStateError:
+            pass  # cancelled meanwhile
+        except BaseException as error:  # of a callback; futures see to an Exception
+            self._engine.fault("a callback of a future", error)
+            if ends_program(error):
+                raise
+        self._unsettled.discard(future)
+        with self._engine.lock:
+            self.note_quiet()
+
+    def _future(self, entry: Task) -> PoolFuture[Any]:
+        return entry.item[3]  # type: ignore[no-any-return]
+
+    def cut(self) -> None:
+        """Calls come in one by one: there is no source to cut."""
+
+    def condemn(self, error: Exception, fed: bool) -> None:
+        """Each future says for itself what became of it."""
+
+    def terminate(self, reason: str) -> None:
+        """Settle every future now; those that did not run are cancelled."""
+        engine = self._engine
+        with engine.lock:
+            tasks = engine.ledger.cancel_running(self.ledger, reason, True, engine.now())
+            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            entry, chores = self.claim(), engine.chores()
+        engine.carry_out(chores)
+        engine.cut_off(tasks)
+        engine.deliver(self, entry)
+
+    def forked(self, why: str) -> None:
+        """See `Binding`."""
+        self._opened = False
+        for future in self._unsettled:
+            future.forked(why)
+        self._unsettled.clear()
+        self._line.clear()
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is in flight."""
+        return not self._opened
+
+    def _is_quiet(self) -> bool:
+        return not self.ledger.in_flight and not self.ledger.undelivered
+
+    def note_quiet(self) -> None:
+        """With nothing in flight this is no flow that a closing pool waits for.  Locked."""
+        if self._opened and self._is_quiet():
+            self._opened = False
+            self._engine.remove(self)
+            self._engine.tell_changed()

@@ -1,0 +1,415 @@
+"""`Feed`: the flow of one `pool.imap`, which reads its input as far ahead as it may."""
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextvars import copy_context
+from itertools import islice
+from time import perf_counter
+from typing import Any
+
+from rxpool._core.causes import as_failure, caused, ends_program
+from rxpool._core.inlet import Node
+from rxpool._core.waits import pass_gate
+from rxpool._forks import bury
+from rxpool._forks import gate as new_gate
+from rxpool.errors import PoolClosed, WouldBlock
+from rxpool.pool._engine.binding import NO_VALUE
+from rxpool.pool._engine.engine import Engine
+from rxpool.pool._flows.delivery import outcome_of
+from rxpool.pool._flows.options import FlowOptions
+from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.tally import Tally
+
+__all__ = ("Feed",)
+
+
+_READ_FOR = 0.0005  #: seconds that input is read for before results are looked at again
+_READ_MOST = 512  #: items read between two looks at the results
+_READ_AT_ONCE = 32  #: items read between two looks at the clock
+
+
+class Feed:
+    """The flow of one `imap`: reads input, hands it over, and keeps results to be fetched.
+
+    With *outcomes* the results are the outcomes of all items, as for `collect`.
+
+    The engine knows this and not the iterator, so that an iterator which is dropped can
+    close it.
+    """
+
+    ended = False
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: FlowOptions,
+        items: Iterable[Any],
+        outcomes: bool = False,
+    ) -> None:
+        ledger = options.open(engine.ledger, outcomes)
+        self.collects = self._outcomes = outcomes
+        self.name = "collect" if outcomes else "imap"
+        self.fn: Any = options.fn
+        self.ledger = ledger
+        self.engine = self._engine = engine
+        engine.failures.guard(ledger, options.policies, options.fn)
+        self._on_failure = options.on_failure
+        most = options.max_failures
+        self._tally = None if most is None else Tally(self.name, most)
+        self._rank = options.rank if options.sorts else None
+        self._items: Iterator[Any] | None = iter(items)
+        self._read_ahead: list[Any] = []  # read and not accepted yet
+        self._error: BaseException | None = None  # of the input; raised after the results
+        self._unread: Iterator[Any] | None = None  # a closing pool reads no more of this
+        self._refused = False  # what was read was not taken any more
+        # Fetched and not returned: values, and behind them from the first failure on the rest.
+        self.values: deque[Any] = deque()
+        self._odd: deque[Any] = deque()
+        self._good = 0  # fetched in front of the first odd one, and not counted yet
+        self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
+        self._fetching = False  # the consumer is here, for the next results
+        self._over = False
+        self._foreign: str | None = None  # in a forked child: why nothing comes
+        self.sources: list[Node] = []
+        self.swift = self._swift if ledger.plain else None
+        ledger.binding = self
+        # Where the consumer cannot run tasks itself, they need the slot of the task it is.
+        engine.open(self, lend=not engine.backend.runs_here)
+
+    # -- what the engine asks ---------------------------------------------------------
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """See `Binding`."""
+        return self.fn  # type: ignore[no-any-return]
+
+    def subject(self, task: Task) -> Any:
+        """See `Binding`."""
+        return task.item
+
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """See `Binding`."""
+        return self.fn, task.item
+
+    def claim(self) -> Any:
+        """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
+        ledger = self.ledger
+        if ledger.ended and not (ledger.waiting or ledger.running or ledger.parked):
+            # What is left is up to the consumer; a closing pool need not wait for that.
+            self._engine.errand(self._done)
+        if self._gate is not None:
+            self._engine.errand(self._gate)
+            self._gate = None
+        return None
+
+    again = claim
+
+    def _done(self) -> None:
+        self._engine.forget(self)
+
+    def _swift(self, task: Task) -> bool:
+        """Leave the result for the consumer; wake it if it waits."""
+        self.ledger.done.append(task)
+        if self._gate is None:
+            return False
+        with self._engine.lock:
+            self.claim()
+            chores = self._engine.chores()
+        self._engine.carry_out(chores)
+        return True
+
+    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+        """The same for several that ended well; *cell* counts them."""
+        cell[0] += len(tasks)
+        self.ledger.done.extend(tasks)
+        if self._gate is not None:
+            with self._engine.lock:
+                self.claim()
+                chores = self._engine.chores()
+            self._engine.carry_out(chores)
+
+    def send(self, entry: Any) -> None:
+        """Never called: `claim` gives nothing."""
+        raise AssertionError(entry)
+
+    def delivering(self) -> bool:
+        """Whether whoever iterates is busy elsewhere while results wait."""
+        return self.ledger.undelivered > 0 and not self._fetching
+
+    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+        """The results go to whoever iterates."""
+        return False
+
+    def blocker(self) -> FlowLedger | None:
+        """The consumer holds this back, no flow does."""
+        return None
+
+    def cut(self) -> None:
+        """Read no more input; nobody may come to fetch results, so none waits for that."""
+        with self._engine.lock:
+            if self._items is not None:
+                self._unread = self._items
+            self._items = None
+            self.ledger.ended = True
+            self.ledger.unfetched = True
+            self._engine.ledger.enlist(self.ledger)
+            self.claim()
+            chores = self._engine.chores()
+        self._engine.carry_out(chores)
+
+    def condemn(self, error: Exception, fed: bool) -> None:
+        """Read no more input.  Locked."""
+        ledger = self.ledger
+        if self._error is None and (not ledger.ended or ledger.in_flight):
+            self._error = error
+        ledger.ended = True
+
+    def terminate(self, reason: str) -> None:
+        """Settle everything now, as cancelled."""
+        engine = self._engine
+        with engine.lock:
+            self._items = None
+            self.ledger.ended = True
+            tasks = engine.ledger.cancel_running(self.ledger, reason, True, engine.now())
+            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            self.claim()
+            chores = engine.chores()
+        engine.carry_out(chores)
+        engine.forget(self)
+        engine.cut_off(tasks)
+
+    def forked(self, why: str) -> None:
+        """See `Binding`."""
+        if not self._over:
+            self._over, self._foreign = True, why
+        bury(self._items, self._gate, self._read_ahead, self.values, self._odd)
+        self._items = self._gate = None
+        self._read_ahead.clear()
+        self.values.clear()
+        self._odd.clear()
+
+    def close(self) -> None:
+        """Cancel what is not done; the iterator ends."""
+        engine = self._engine
+        with engine.lock:
+            if self._over:
+                return
+            self._over = True
+            self._items = None
+            self.ledger.ended = True
+            reason = f"{self.name}: the iterator was closed"
+            tasks = engine.ledger.cancel_running(self.ledger, reason, False, engine.now())
+            engine.ledger.cancel_waiting(self.ledger, reason, False)
+            engine.ledger.discard_done(self.ledger)
+            self.claim()
+        self.values.clear()
+        self._odd.clear()
+        engine.forget(self)
+        engine.cut_off(tasks)
+
+    # -- reading and waiting -------------------------------------------------------------
+
+    def _count(self, tally: Tally, settled: int, failed: bool = False) -> None:
+        """So many more are settled; if too many have failed, what is done is the rest."""
+        for _ in range(settled):
+            failure = tally.settle(failed)
+            if failure is not None:
+                self._read_ahead.clear()
+                self._error = failure
+                self.terminate(str(failure))
+
+    def _sort(self, entries: Sequence[Any]) -> None:
+        """Put entries where the iterator looks: values in front of the first odd one."""
+        if self._outcomes:
+            now = self._engine.now()
+            self.values.extend([outcome_of(entry, now) for entry in entries])
+            return
+        if not self._odd:
+            for entry in entries:
+                if type(entry) is not Task or entry.error is not None:
+                    break
+            else:
+                self.values.extend([e.value for e in entries if e.value is not NO_VALUE])
+                self._good += len(entries)
+                return
+        for entry in entries:
+            if self._odd:
+                self._odd.append(entry)
+            elif type(entry) is not Task:
+                self.values.append(entry.value)
+            elif entry.error is not None:
+                self._odd.append(entry)
+            else:
+                self._good += 1
+                if entry.value is not NO_VALUE:
+                    self.values.append(entry.value)
+
+    def next_values(self, wake: Callable[[], object] | None = None) -> bool | None:
+        """The values are used up: get more, or see to the failure behind them; False: end.
+
+        With *wake* this does not wait: None says that *wake* will be called, on any thread,
+        when it is time to look again.
+        """
+        self._fetching = True
+        try:
+            return self._next_values(wake)
+        finally:
+            self._fetching = False
+
+    def _next_values(self, wake: Callable[[], object] | None) -> bool | None:
+        if self._tally is not None and self._good:
+            good, self._good = self._good, 0
+            self._count(self._tally, good)
+        if not self._odd:
+            return self._more(wake)
+        task = self._odd.popleft()
+        rest, self._odd = self._odd, deque()
+        if self._on_failure == "raise" and self._tally is None:
+            self.close()
+            raise task.error
+        if self._on_failure not in ("raise", "skip"):
+            try:
+                self._on_failure.on_next(outcome_of(task, self._engine.now()))
+            except BaseException as raised:
+                self.close()
+                raise caused(raised, task.error)  # noqa: B904 - it is the cause already
+        if self._tally is not None and not task.cancelled:
+            self._count(self._tally, 1, failed=True)
+        self._sort(rest)
+        return True
+
+    def _more(self, wake: Callable[[], object] | None) -> bool | None:  # noqa: C901 - one loop: fetch, else read, else wait
+        """Fetch what is done; else read on; else wait; False at the end."""
+        engine, ledger = self._engine, self.ledger
+        while True:
+            gate = None
+            with engine.lock:
+                if self._foreign is not None:
+                    raise PoolClosed(self._foreign)
+                if self._over:
+                    return False
+                # What was fetched last time counted until now, when it has been returned.
+                entries = ledger.fetch_all()
+                self._sort(entries)
+                if not entries:
+                    if ledger.ended and ledger.finished:
+                        self._over = True
+                    elif self._all_read or not ledger.has_room():
+                        gate = new_gate()
+                        self._gate = gate.release if wake is None else wake
+                        if ledger.done:  # from a worker that saw no gate
+                            self._gate = gate = None
+                            continue
+                chores = engine.chores()
+            engine.carry_out(chores)
+            if entries:
+                return True
+            if self._over:
+                engine.forget(self)
+                if self._error is None:
+                    self._error = self._cut_short()
+                if self._error is not None:
+                    raise self._error
+                return False
+            if gate is None:
+                self._read()
+            elif wake is not None:
+                return None
+            elif not engine.run_one(ledger):
+                if engine.clock.virtual:
+                    raise WouldBlock(
+                        f"{self.name} cannot wait in virtual time; use pool.pull and pool.map"
+                    )
+                engine.step_aside()
+                pass_gate(gate)
+
+    def _cut_short(self) -> BaseException | None:
+        """What to raise at the end, if that is not the end of the input."""
+        unread, self._unread = self._unread, None
+        if not self._refused and unread is not None:
+            try:
+                next(unread)
+                self._refused = True
+            except StopIteration:
+                pass
+            except BaseException as error:
+                return error
+        if not self._refused:
+            return None
+        return PoolClosed(
+            f"pool {self._engine.name!r} was closed before {self.name} had read its input"
+        )
+
+    @property
+    def _all_read(self) -> bool:
+        return self._items is None and not self._read_ahead
+
+    def _read(self) -> None:  # noqa: C901 - reading under all bounds, by the batch
+        """Read input and hand it over, as much as there is room for."""
+        ledger, engine, ahead = self.ledger, self._engine, self._read_ahead
+        items = self._items  # a closing pool takes it away
+        if items is not None and not ahead:
+            # An item read is an item ahead: never more than will surely be taken.
+            room = max(1, min(ledger.to_read(), _READ_MOST))
+            until = perf_counter() + _READ_FOR
+            try:
+                while room > 0:
+                    some = min(room, _READ_AT_ONCE)
+                    before = len(ahead)
+                    ahead.extend(islice(items, some))
+                    if len(ahead) - before < some:
+                        self._items = None
+                        break
+                    room -= some
+                    if perf_counter() > until:
+                        break
+            except BaseException as error:
+                if ends_program(error):
+                    raise  # now, not when what runs is done
+                self._items, self._error = None, as_failure(error)
+        now = engine.now()
+        tasks = [Task(ledger, item, now) for item in ahead]
+        context = copy_context()
+        if len(context):
+            for task in tasks:
+                task.context = context.copy()
+        if ledger.gate is not None:
+            for task in tasks:
+                ledger.gate.prepare(task)
+        refused: list[tuple[Task, BaseException]] = []
+        if self._rank is not None:
+            tasks = self._sort_out(tasks, refused)
+        with engine.lock:
+            taken, started = (len(tasks), 0)
+            for task, reason in refused:
+                engine.ledger.refuse(ledger, task, reason)
+            if ledger.ended:
+                self._refused = bool(ahead)
+            else:
+                taken, started = engine.ledger.accept_many(ledger, tasks)
+            del ahead[:taken]
+            if self._all_read:
+                ledger.ended = True
+            chores = engine.chores()
+        if started:
+            engine.start(tasks[:started])
+        engine.carry_out(chores)
+        if ledger.times.deadline is not None and not ledger.times.armed:
+            engine.timeouts.watch(ledger)
+
+    def _sort_out(
+        self, tasks: list[Task], refused: list[tuple[Task, BaseException]]
+    ) -> list[Task]:
+        """Rank what was read; items whose functions raise go to *refused*."""
+        assert self._rank is not None
+        good: list[Task] = []
+        for task in tasks:
+            try:
+                self._rank(self.ledger, task)
+                good.append(task)
+            except BaseException as error:
+                if ends_program(error):
+                    raise
+                refused.append((task, error))
+        ahead = self._read_ahead
+        ahead[:] = [task.item for task in good]
+        return good

@@ -1,0 +1,129 @@
+"""Flows of another kind: batches as items, and only the newest item."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from contextvars import copy_context
+from inspect import isawaitable
+from typing import Any, Final
+
+from reactivex import abc
+
+from rxpool import _checks as checks
+from rxpool._core.causes import as_failure
+from rxpool.errors import InvalidItem
+from rxpool.outcomes import Failure
+from rxpool.pool._flows.delivery import outcome_of
+from rxpool.pool._flows.subscription import Flow
+from rxpool.pool._state.ledger import STARTED, Task
+
+__all__ = ("BatchFlow", "OfBatches", "SwitchFlow")
+
+#: can be iterated over, but their items are not results in the order of a batch
+_NO_LISTS: Final = (abc.ObservableBase, str, bytes, bytearray, Mapping, Set)
+
+
+class OfBatches:
+    """A user's function of a batch, that has to return as many results."""
+
+    #: as opposed to functions of items; see `Gate`.  Executors are given the function itself:
+    #: `check` is called when its results are home
+    of_batches: Final = True
+
+    def __init__(self, fn: Callable[[Any], Any]) -> None:
+        self.fn = self.__wrapped__ = fn
+
+    def __call__(self, batch: Any) -> Any:
+        """The list of results, or an awaitable of it."""
+        if not isinstance(batch, list):
+            raise InvalidItem(f"map_batches takes lists, got {checks.shown(batch)}")
+        # It gets a list of its own, to do with what it likes.
+        results = self.fn(list(batch))  # pyright: ignore[reportUnknownArgumentType]
+        if isawaitable(results):
+            return self._later(results, batch)
+        return self.check(results, batch)
+
+    async def _later(self, results: Awaitable[Any], batch: Any) -> list[Any]:
+        return self.check(await results, batch)
+
+    def check(self, results: Any, batch: Any) -> list[Any]:
+        """The list of *results*; raises `BatchSizeError`."""
+        return checks.results_of_batch(results, len(batch), _NO_LISTS)
+
+
+class BatchFlow(Flow):
+    """Batches in, the results of their items out.
+
+    A task is one batch; the books of a flow that bisects halve those that fail.
+    """
+
+    __slots__ = ()
+
+    def on_next(self, item: Any) -> None:
+        """Take a batch, as a list; what is none fails when its turn comes."""
+        if isinstance(item, Sequence) and not isinstance(item, (str, bytes, bytearray)):
+            item = list(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+        elif self._rank is not None:  # it has no turn
+            error = InvalidItem(f"map_batches takes lists, got {checks.shown(item)}")
+            self._refuse(Task(self.ledger, item, self._now()), error)
+            return
+        super().on_next(item)
+
+    def _give(self, task: Task) -> None:
+        batch: Any = task.item
+        items: list[Any] = batch if isinstance(batch, list) else [batch]  # pyright: ignore[reportUnknownVariableType]
+        if items is not batch:
+            task.attempts = 0  # the function was not called
+        if task.error is not None:
+            results: list[Any] = [task.error] * len(items)
+        else:
+            results = task.value
+        for item, result in zip(items, results, strict=True):
+            if self._over:
+                return
+            error = as_failure(result) if isinstance(result, BaseException) else None
+            if error is None:
+                self._on_next(result)
+            else:
+                record = outcome_of(task, self._now())
+                self._failed(
+                    error, Failure(item, error, record.attempts, record.waited, record.took)
+                )
+            if self._tally is not None and not task.cancelled:
+                self._count(error)
+
+
+class SwitchFlow(Flow):
+    """A new item cancels the one before it."""
+
+    __slots__ = ("_newest",)
+
+    def on_next(self, item: Any) -> None:
+        """Cancel what waits or runs, and take *item*."""
+        engine, ledger = self._engine, self.ledger
+        task = Task(ledger, item, self._now())
+        context = copy_context()
+        if len(context):
+            task.context = context
+        if self._foreign is not None:
+            self._refuse_all()
+            return
+        with engine.lock:
+            if self._over or ledger.ended:
+                return
+            reason = f"{self.name}: a newer item came"
+            gone = engine.ledger.cancel_running(ledger, reason, False, self._now())
+            ledger.cut_off = None
+            engine.ledger.cancel_waiting(ledger, reason, False)
+            engine.ledger.discard_done(ledger)
+            self._newest = task
+            verdict = engine.ledger.accept(ledger, task)
+            chores = engine.chores()
+        engine.cut_off(gone)
+        if verdict == STARTED:
+            engine.start((task,))
+        engine.carry_out(chores)
+        if ledger.times.deadline is not None:
+            engine.timeouts.watch(ledger)
+
+    def _give(self, task: Task) -> None:
+        if task is self._newest:
+            super()._give(task)

@@ -1,0 +1,288 @@
+"""`Flow`: one subscription of `pool.map` or `pool.outcomes`."""
+
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
+
+from reactivex import abc
+from reactivex.disposable import SingleAssignmentDisposable
+
+from rxpool._core.causes import as_failure, ends_program
+from rxpool._core.inlet import Inlet, Node, flows, tell_watchers
+from rxpool.pool._engine.engine import Engine
+from rxpool.pool._flows.delivery import Outflow
+from rxpool.pool._flows.options import FlowOptions
+from rxpool.pool._state.ledger import DROPPED, FULL, STARTED, WAITING, FlowLedger, Task
+from rxpool.pool._state.tally import Tally
+
+__all__ = ("Flow",)
+
+
+class Flow(Outflow):
+    """Takes items from the source, and has them run."""
+
+    __slots__ = (
+        "_accept",
+        "_acquire",
+        "_lock_release",
+        "_meter",
+        "_rank",
+        "fn",
+        "sources",
+        "upstream",
+    )
+
+    fn: Any
+    swift: Callable[[Task], bool] | None
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: FlowOptions,
+        ledger: FlowLedger,
+        observer: abc.ObserverBase[Any],
+        outcomes: bool,
+        name: str,
+        inlet: Inlet | None,
+    ) -> None:
+        engine.failures.guard(ledger, options.policies, options.fn)
+        super().__init__(engine, ledger, observer, options.on_failure, outcomes, name, inlet)
+        self.fn = options.fn
+        if options.max_failures is not None:
+            self._tally = Tally(name, options.max_failures)
+            self.swift = None  # every result is counted
+        self._meter = engine.meter
+        self.sources: list[Node] = []
+        self.upstream = SingleAssignmentDisposable()
+        self._rank = options.rank if options.sorts else None
+        self._accept = engine.ledger.accept
+        self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
+        ledger.binding = self
+        flows[self] = None
+
+    def function(self, task: Task) -> Callable[..., Any]:
+        """See `Binding`."""
+        return self.fn  # type: ignore[no-any-return]
+
+    def subject(self, task: Task) -> Any:
+        """See `Binding`."""
+        return task.item
+
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """See `Binding`."""
+        return self.fn, task.item
+
+    # -- the source ---------------------------------------------------------------------
+
+    def on_next(self, item: Any) -> None:  # noqa: C901 - the hot path of acceptance, in one piece
+        """Take an item, or hold its producer back."""
+        ledger = self.ledger
+        task = Task(ledger, item, self._now())
+        if ledger.unweighed:
+            ledger.guess(item)
+        context = copy_context()
+        if len(context):
+            task.context = context
+        if self._rank is not None:
+            try:
+                self._rank(ledger, task)
+            except BaseException as error:
+                if ends_program(error):
+                    raise
+                self._refuse(task, error)
+                return
+        if ledger.gate is not None:
+            ledger.gate.prepare(task)
+        while True:
+            entry = chores = None
+            try:
+                self._acquire()
+                if self._over or ledger.ended:
+                    break
+                verdict = self._accept(ledger, task)
+                if verdict == WAITING and not (
+                    ledger.times.deadline is not None
+                    or (ledger.gate is not None and self._engine.ledger.free > 0)
+                    or (ledger.keeps_drops and ledger.done)
+                    or (self._meter.heard and self._has_to_tell(task.accepted))
+                ):
+                    return
+                if verdict != FULL:
+                    entry = self.claim()
+                chores = self._engine.chores()
+            except Exception as error:  # Overflow
+                ledger.ended, self._failure = True, error
+                entry, chores = self.claim(), self._engine.chores()
+                verdict = DROPPED
+            finally:
+                self._lock_release()
+            if verdict == STARTED:
+                self._engine.start((task,))
+            if chores is not None:
+                self._engine.carry_out(chores)
+            if ledger.times.deadline is not None and not ledger.times.armed:
+                self._engine.timeouts.watch(ledger)
+            if entry is not None:
+                self._engine.deliver(self, entry)
+            if verdict != FULL:
+                if self._failure is not None:
+                    self._let_go_of_source()
+                return
+            try:
+                if self._engine.wait_for_room(ledger, task, self.name):
+                    return
+                task.accepted = self._now()
+            except Exception as error:  # WouldBlock
+                self.on_error(error)
+                self._let_go_of_source()
+                return
+        if self._foreign is not None:
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        """This is a forked child, and the source goes on there."""
+        if self.say_why():
+            self.upstream.dispose()
+
+    def _has_to_tell(self, now: float) -> bool:
+        """Whether a subscriber of metrics should not have to wait for the next occasion."""
+        return bool(self._engine.ledger.notes) or self._meter.due(now)
+
+    def on_error(self, error: Exception) -> None:
+        """The source failed: what was accepted comes out first."""
+        self._end(as_failure(error))
+
+    def on_completed(self) -> None:
+        """The source completed."""
+        self._end(None)
+
+    def _end(self, error: Exception | None) -> None:
+        if self._foreign is not None:
+            self._refuse_all()
+            return
+        with self._engine.lock:
+            if self._over or self.ledger.ended:
+                return
+            self.ledger.ended = True
+            self._failure = error
+            entry, chores = self.claim(), self._engine.chores()
+        self._engine.carry_out(chores)
+        self._engine.deliver(self, entry)
+
+    # -- the inlet for what is upstream ---------------------------------------------------
+
+    def is_pulled(self) -> None:
+        """See `Inlet`."""
+        self.ledger.pulled = True
+
+    def room(self) -> bool:
+        """Whether an item would be taken now."""
+        return self.ledger.has_room()
+
+    @property
+    def closed(self) -> bool:
+        """See `Inlet`."""
+        return self._over or self.ledger.ended
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a full inbox makes producers wait."""
+        return self.ledger.overflow == "block"
+
+    def on_room(self, resume: Callable[[], object]) -> bool:
+        """See `Inlet`."""
+        return self._engine.on_room(self.ledger, resume)
+
+    # -- the end ------------------------------------------------------------------------
+
+    def _let_go_of_source(self) -> None:
+        """Take nothing more from it; what its subscription raises keeps nobody from the end."""
+        try:
+            self.upstream.dispose()
+        except Exception as error:
+            self._engine.fault(f"leaving the source of {self.name}", error)
+
+    def cut(self) -> None:
+        """Take nothing more from the source; finish what was accepted."""
+        self._let_go_of_source()
+        self._end(None)
+
+    def dispose(self) -> None:
+        """The subscriber left: cancel everything."""
+        if not self._cancel():
+            return
+        self._engine.forget(self)
+        tell_watchers(self)
+
+    def _cancel(self) -> bool:
+        engine = self._engine
+        with engine.lock:
+            if self._over:
+                return False
+            self._over = True
+            self.ledger.ended = True
+            reason = f"{self.name}: the subscription was disposed"
+            tasks = engine.ledger.cancel_running(self.ledger, reason, False, self._now())
+            engine.ledger.cancel_waiting(self.ledger, reason, False)
+            engine.ledger.discard_done(self.ledger)
+        self._let_go_of_source()
+        engine.cut_off(tasks)
+        return True
+
+    def stands_still(self, loop: Any) -> bool:
+        """See `Node`: the pool goes on, or it is not waited for."""
+        return False
+
+    def abort(self, error: Exception) -> None:
+        """See `Node`."""
+        with self._engine.lock:
+            self.condemn(error, True)
+        self.terminate(str(error))
+
+    def _too_many(self, error: Exception) -> None:
+        """Too many have failed: what is done comes out, all else is cancelled, then *error*."""
+        with self._engine.lock:
+            if self._over:
+                return
+            self._failure = error
+        self.terminate(str(error))
+
+    def condemn(self, error: Exception, fed: bool) -> None:
+        """See `Binding`."""
+        ledger = self.ledger
+        if self._over:
+            return
+        if self._failure is None:
+            cut = not ledger.ended and (fed or not self._outcomes)
+            if cut or (ledger.in_flight and not self._outcomes):
+                self._failure = error
+        ledger.ended = True
+
+    def terminate(self, reason: str) -> None:
+        """Settle everything now, as cancelled, and deliver that."""
+        engine = self._engine
+        with engine.lock:
+            if self._over:
+                return
+            self.ledger.ended = True
+            tasks = engine.ledger.cancel_running(self.ledger, reason, True, self._now())
+            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            self._paused = False
+            entry, chores = self.claim(), engine.chores()
+        engine.carry_out(chores)
+        self._let_go_of_source()
+        engine.cut_off(tasks)
+        engine.deliver(self, entry)
+
+    def _refuse(self, task: Task, error: BaseException) -> None:
+        """An item failed before it could wait."""
+        if self._foreign is not None:
+            self._refuse_all()
+            return
+        with self._engine.lock:
+            if self._over or self.ledger.ended:
+                return
+            self._engine.ledger.refuse(self.ledger, task, error)
+            entry, chores = self.claim(), self._engine.chores()
+        self._engine.carry_out(chores)
+        self._engine.deliver(self, entry)
