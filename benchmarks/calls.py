@@ -139,7 +139,7 @@ def _idle(on: str, **options: Any) -> Callable[[int], None]:
     def run(count: int) -> None:
         with WorkerPool(1, on=on) as pool:
             engine = pool._engine  # noqa: SLF001 - it is asked without a call
-            books = engine.ledger
+            slots = engine.slots
             waiting = engine.backend._idle if on == "threads" else [pool]  # type: ignore[attr-defined]  # noqa: SLF001 - the same
             source: Subject[int] = Subject()
             told = threading.Semaphore(0)
@@ -148,7 +148,7 @@ def _idle(on: str, **options: Any) -> Callable[[int], None]:
             for number in range(count):
                 source.on_next(number)
                 told.acquire()
-                while books.free < 1 or not waiting:
+                while slots.free < 1 or not waiting:
                     sleep(0)
             source.on_completed()
 

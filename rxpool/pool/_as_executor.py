@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.calls import Calls, PoolFuture
-from rxpool.pool._state.ledger import FlowLedger
+from rxpool.pool._state.flow_state import FlowState
 
 __all__ = ("PoolExecutor",)
 
@@ -26,7 +26,7 @@ class _ExecutorCalls(Calls):
     closed = False  # under the engine's lock
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine, FlowLedger(engine.ledger, max_pending=sys.maxsize))
+        super().__init__(engine, FlowState(engine.slots, max_pending=sys.maxsize))
 
     def _check_open(self, admitted: bool) -> None:
         if self.closed:
@@ -47,7 +47,7 @@ class _ExecutorCalls(Calls):
         """See `Calls`.  When all are done no more of them is kept than their counts."""
         super().note_quiet()
         if self.closed and self.quiet:
-            self._engine.retire(self.ledger)
+            self._engine.retire(self.state)
 
 
 class PoolExecutor(Executor):

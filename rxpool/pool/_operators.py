@@ -315,7 +315,7 @@ class Streams:
         self, method: str, options: FlowOptions, kind: type[Flow] = Flow
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         outcomes = method == "outcomes"
-        keeps_drops = outcomes or not isinstance(options.on_failure, str)
+        emits_drops = outcomes or not isinstance(options.on_failure, str)
         name = f"{self.name}.{method}"
 
         def operator(source: Observable[Any]) -> Observable[Any]:
@@ -323,8 +323,8 @@ class Streams:
                 observer: abc.ObserverBase[Any], default: abc.SchedulerBase | None = None
             ) -> abc.DisposableBase:
                 engine = self._engine  # whoever has the operator keeps the pool
-                ledger = options.open(engine.ledger, keeps_drops)
-                flow = kind(engine, options, ledger, observer, outcomes, name, current_inlet())
+                state = options.open(engine.slots, emits_drops)
+                flow = kind(engine, options, state, observer, outcomes, name, current_inlet())
                 try:
                     engine.open(flow, waits=default is not None and default is _RUN)
                 except PoolClosed as error:

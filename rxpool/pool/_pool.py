@@ -25,7 +25,7 @@ from rxpool.pool._flows.options import ImapKeywords, WorkerKeywords
 from rxpool.pool._lifetime import Lifetime
 from rxpool.pool._profile import Profile
 from rxpool.pool._shutdown import Shutdown, left_by
-from rxpool.pool._state.ledger import FlowLedger
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.report import FlowReport, PoolReport, counts_of
 from rxpool.pool._stop_on import await_stop
 from rxpool.tasks import Progress
@@ -140,7 +140,7 @@ class WorkerPool(Direct):
         if monitor is not None:
             self._engine.meter.add(monitor)
         self._calls = Calls(
-            self._engine, FlowLedger(self._engine.ledger, max_pending=max_pending)
+            self._engine, FlowState(self._engine.slots, max_pending=max_pending)
         )
         self._shutdown = Shutdown(self._engine)
         Lifetime(self._engine, self._shutdown).follow(self)
@@ -153,7 +153,7 @@ class WorkerPool(Direct):
     @property
     def workers(self) -> int:
         """How many tasks run at once."""
-        return self._engine.ledger.slots
+        return self._engine.slots.total
 
     def resize(self, workers: int) -> None:
         """Run so many tasks at once from now on; what runs is not interrupted."""
@@ -300,7 +300,7 @@ class WorkerPool(Direct):
         with engine.lock:
             sums = engine.sums()
             flows = tuple(
-                FlowReport(flow.name, **counts_of(flow.ledger)) for flow in engine.flows
+                FlowReport(flow.name, **counts_of(flow.state)) for flow in engine.flows
             )
         abandoned: int = getattr(engine.backend, "abandoned", 0)
         return PoolReport(self.name, **sums.sums, flows=flows, abandoned=abandoned)

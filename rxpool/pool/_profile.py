@@ -96,7 +96,7 @@ class Profile:
 
     def bottleneck(self) -> Bottleneck:
         """What limited the pool so far, with the share of the time in which it did."""
-        return self._shares.bottleneck(self._engine.ledger.slots)
+        return self._shares.bottleneck(self._engine.slots.total)
 
     def __str__(self) -> str:
         return str(self.bottleneck())
@@ -120,20 +120,20 @@ class Profile:
 
     def _look(self, now: float, flows: list[Any]) -> None:
         """Take a sample.  The engine's lock is held."""
-        books = self._engine.ledger
+        slots = self._engine.slots
         before, self._cpu = self._cpu, process_time()
         if not flows:
             self._shares.pause(now)
             return
-        ledgers = [flow.ledger for flow in flows]
-        waiting = any(each.waiting or each.parked or each.allotted for each in ledgers)
-        feeding = any(not each.ended for each in ledgers)
+        states = [flow.state for flow in flows]
+        waiting = any(each.waiting or each.parked or each.reserved for each in states)
+        feeding = any(not each.ended for each in states)
         self._shares.add(
             now,
-            busy=min(books.slots, sum(each.running for each in ledgers)),
-            starved=feeding and books.free > 0 and not waiting,
-            full=any(not each.ended and not each.has_room() for each in ledgers),
-            limited=any(each.held_by_limit() for each in ledgers),
+            busy=min(slots.total, sum(each.running for each in states)),
+            starved=feeding and slots.free > 0 and not waiting,
+            full=any(not each.ended and not each.capacity.has_room() for each in states),
+            limited=any(each.parking.held_by_limit() for each in states),
             slow=any(flow.delivering() for flow in flows),
             cpu=self._cpu - before if self._shared else 0.0,
         )

@@ -109,7 +109,7 @@ def healthy(pool, workers=2):
     assert pool.workers == workers
     assert pool.submit(jobs.double, 21).result(WAIT) == 42
     eventually(lambda: len(pool._engine.backend._roster.idle) == len(pids(pool)))
-    assert pool._engine.ledger.free == workers
+    assert pool._engine.slots.free == workers
     return r
 
 

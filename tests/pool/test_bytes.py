@@ -12,8 +12,8 @@ import reactivex as rx
 from rxpool import WorkerPool
 from rxpool.errors import InvalidArgument
 from rxpool.pool._state.byte_bound import ByteBound, size_of
-from rxpool.pool._state.flow_ledger import FlowLedger
-from rxpool.pool._state.ledger import Ledger
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import Slots
 from tests.backends import memory_jobs as jobs
 from tests.ends.programs import run
 from tests.waiting import WAIT
@@ -64,33 +64,33 @@ def test_what_can_be_told_before(item, size):
 
 def ledger(**options):
     """The books of a flow in a pool of two slots that knows bytes."""
-    slots = Ledger(2)
+    slots = Slots(2)
     slots.max_bytes = 1000
-    return FlowLedger(slots, **options)
+    return FlowState(slots, **options)
 
 
 def test_little_is_read_before_anything_is_known():
     """Then as many as there may be."""
     flow = ledger()
-    assert flow.to_read() == 4
-    flow.weigh(1, 100)
-    assert (flow.to_read(), flow.max_pending) == (10, 10)
-    flow.weigh(1, 900, results=True)
-    assert flow.max_pending == 1
+    assert flow.capacity.to_read() == 4
+    flow.capacity.weigh(1, 100)
+    assert (flow.capacity.to_read(), flow.capacity.max_pending) == (10, 10)
+    flow.capacity.weigh(1, 900, results=True)
+    assert flow.capacity.max_pending == 1
     for _ in range(100):
-        flow.weigh(1, 0)
-        flow.weigh(1, 0, results=True)
-    assert flow.max_pending > 1000
+        flow.capacity.weigh(1, 0)
+        flow.capacity.weigh(1, 0, results=True)
+    assert flow.capacity.max_pending > 1000
 
 
 @pytest.mark.parametrize("options", [{"overflow": "error"}, {"max_pending": 0}])
 def test_where_nobody_waits_the_number_counts(options):
     """Nothing is dropped or refused for its size."""
     flow = ledger(**options)
-    before = flow.max_pending
-    flow.weigh(1, 10_000)
-    flow.guess(bytes(10_000))
-    assert (flow.max_pending, flow.unweighed) == (before, 0)
+    before = flow.capacity.max_pending
+    flow.capacity.weigh(1, 10_000)
+    flow.capacity.guess(bytes(10_000))
+    assert (flow.capacity.max_pending, flow.capacity.unweighed) == (before, 0)
 
 
 @pytest.mark.parametrize("order", ["completion", "input"])
@@ -151,8 +151,8 @@ def test_a_pool_is_closed_and_nobody_fetches(order):
     """What was accepted is done all the same."""
     with WorkerPool(2, on="processes", max_bytes=8 * MIB) as pool:
         results = pool.imap(jobs.same, [np.ones(MIB // 2, np.uint8)] * 40, order=order)
-        flow = results._feed.ledger
-        while flow.accepted < 8:
+        flow = results._feed.state
+        while flow.counts.accepted < 8:
             next(results)
         assert pool.close(WAIT)
         assert pool.report().succeeded == pool.report().accepted
@@ -161,20 +161,20 @@ def test_a_pool_is_closed_and_nobody_fetches(order):
 def test_how_many_may_be_started():
     """As many as have the bytes, beside those that run; all if nobody fetches any more."""
     flow = ledger(max_pending=100)
-    assert flow.to_start(2) == sys.maxsize
-    flow.weigh(1, 250, results=True)
-    assert flow.to_start(2) == 4 + 2
+    assert flow.capacity.to_start(2) == sys.maxsize
+    flow.capacity.weigh(1, 250, results=True)
+    assert flow.capacity.to_start(2) == 4 + 2
     flow.done.extend(range(5))
-    assert (flow.to_start(2), flow.may_run()) == (1, True)
+    assert (flow.capacity.to_start(2), flow.capacity.may_run()) == (1, True)
     flow.done.append(5)
-    assert not flow.may_run()
-    flow.unfetched = True
-    assert flow.may_run()
+    assert not flow.capacity.may_run()
+    flow.capacity.unfetched = True
+    assert flow.capacity.may_run()
     flow = ledger(max_pending=100, ordered=True, max_reorder=3)
     flow.results.line.extend(range(3))
-    assert not flow.may_run()
-    flow.unfetched = True
-    assert flow.may_run()
+    assert not flow.capacity.may_run()
+    flow.capacity.unfetched = True
+    assert flow.capacity.may_run()
 
 
 def test_small_items_are_not_held_back():

@@ -72,7 +72,7 @@ def test_silence(caplog, level):
     caplog.set_level(level, logger="rxpool")
     with WorkerPool(1) as pool:
         list(pool.imap(fail_once(), ["x"], on_failure="skip"))
-        assert not pool._engine.ledger.noting
+        assert not pool._engine.effects.recording
     assert lines(caplog) == []
 
 

@@ -20,25 +20,17 @@ from rxpool.errors import (
     TaskCancelled,
     TaskTimeout,
 )
-from rxpool.pool._state.ledger import (
-    DROPPED,
-    FULL,
-    STARTED,
-    WAITING,
-    FlowLedger,
-    Ledger,
-    Part,
-    Task,
-    Withdrawn,
-)
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING, Slots
+from rxpool.pool._state.task import Part, Task, Withdrawn
 
 COMMON = {
     "concurrency": st.none() | st.integers(1, 4),
     "overflow": st.sampled_from(["block", "drop_oldest", "drop_newest", "error"]),
-    "keeps_drops": st.booleans(),
+    "emits_drops": st.booleans(),
     "timeout": st.none() | st.integers(1, 6),
     "deadline": st.none() | st.integers(1, 12),
-    "bisects": st.booleans(),
+    "bisect": st.booleans(),
 }
 OPTIONS = st.one_of(
     st.fixed_dictionaries(
@@ -61,7 +53,7 @@ OPTIONS = st.one_of(
         {
             "concurrency": st.just(1),
             "overflow": st.sampled_from(["drop_oldest", "drop_newest"]),
-            "most": st.integers(1, 2),
+            "max_items": st.integers(1, 2),
             "timeout": st.none() | st.integers(1, 6),
         }
     ),
@@ -70,7 +62,7 @@ WHICH = st.integers(0, 1000)
 
 
 class Books(RuleBasedStateMachine):
-    """A pool without threads: whatever may happen to its ledger, in any order.
+    """A pool without threads: whatever may happen to its slots, in any order.
 
     A worker is a list of tasks: the one that runs, and those of its lot that follow.
     """
@@ -79,8 +71,8 @@ class Books(RuleBasedStateMachine):
     def open_pool(self, slots, options):
         """A pool with some flows."""
         self.now = 0.0
-        self.ledger = Ledger(slots)
-        self.flows = [FlowLedger(self.ledger, **chosen) for chosen in options]
+        self.slots = Slots(slots)
+        self.flows = [FlowState(self.slots, **chosen) for chosen in options]
         self.workers = []  # what a backend would be running
         self.fates = Counter()  # by task: how often it was fetched
         self.parts = {}  # by task: parts not fetched
@@ -121,7 +113,7 @@ class Books(RuleBasedStateMachine):
         worker = self.worker_of(task)
         self.workers.remove(worker)
         rest = [other for other in worker[1:] if not other.settled]
-        if self.ledger.promote(worker[1:], True):
+        if self.slots.promote(worker[1:], True):
             task.slot = False
             assert rest[0].running
             assert not any(other.running for other in rest[1:])
@@ -129,17 +121,17 @@ class Books(RuleBasedStateMachine):
             self.workers.append(rest)
         else:
             assert not rest
-            self.ledger.release(task)
-        self.start(self.ledger.fill())
+            self.slots.release(task)
+        self.start(self.slots.fill())
 
     def settle(self, task, value, error):
         """A task ends; its halves take its place."""
         flow, known = task.flow, set(task.flow.waiting)
-        assert self.ledger.settle(task, value, error, self.now)
-        assert not self.ledger.settle(task, 2, None, self.now)
+        assert task.flow.settle(task, value, error, self.now)
+        assert not task.flow.settle(task, 2, None, self.now)
         halves = [part for part in flow.waiting if part not in known]
         too_late = isinstance(error, DeadlineExceeded)
-        whole = error is None or not flow.bisects or len(task.item) == 1 or too_late
+        whole = error is None or not flow.bisect or len(task.item) == 1 or too_late
         assert bool(halves) is not whole
         if halves:
             assert list(flow.waiting)[:2] == halves
@@ -166,36 +158,38 @@ class Books(RuleBasedStateMachine):
         task.key = key
         if flow.sorted is not None:
             flow.sorted.number(task, priority)
-        room, crowded = flow.has_room(), flow.crowded()
+        room, crowded = flow.capacity.has_room(), flow.capacity.at_capacity()
         waiting = list(flow.waiting)
-        before = flow.accepted
+        before = flow.counts.accepted
         try:
-            verdict = self.ledger.accept(flow, task)
+            verdict = self.slots.accept(flow, task)
         except Overflow:
-            assert flow.overflow == "error"
+            assert flow.capacity.overflow == "error"
             assert not room
             flow.ended = True
             return
         if not room:  # unless it is the first of its key
-            full = verdict in (FULL, DROPPED) or flow.overflow == "drop_oldest"
+            full = verdict in (FULL, DROPPED) or flow.capacity.overflow == "drop_oldest"
             assert full or (flow.sorted is not None and verdict == STARTED)
         assert not room or crowded or verdict in (STARTED, WAITING)
         if crowded:
             drops = [t for t in (*waiting, task) if t.settled]
-            assert drops == ([task] if flow.overflow == "drop_newest" else waiting or [task])
+            assert drops == (
+                [task] if flow.capacity.overflow == "drop_newest" else waiting or [task]
+            )
         if verdict == FULL:
-            assert flow.overflow == "block"
-            assert flow.accepted == before
+            assert flow.capacity.overflow == "block"
+            assert flow.counts.accepted == before
             return
-        assert flow.accepted == before + 1
+        assert flow.counts.accepted == before + 1
         self.accepted[flow].append(task)
         if verdict == STARTED:
             self.start([task])
         for dropped in [t for t in (*waiting, task) if t.settled]:
             assert not room or crowded
-            if not flow.keeps_drops:
+            if not flow.emits_drops:
                 self.gone.add(dropped)
-        self.start(self.ledger.fill())
+        self.start(self.slots.fill())
 
     @precondition(lambda self: self.running)
     @rule(which=WHICH, error=st.sampled_from([None, None, ValueError("no"), Withdrawn("back")]))
@@ -212,14 +206,14 @@ class Books(RuleBasedStateMachine):
         """A worker far away is given more tasks of the same flow."""
         worker = self.pick(which, self.workers)
         flow = worker[0].flow
-        others = any(other is not flow for other in self.ledger.ring)
+        others = any(other is not flow for other in self.slots.ring)
         waiting = list(flow.waiting)
-        lot = self.ledger.allot(worker[0], most)
+        lot = self.slots.reserve(worker[0], most)
         assert lot == waiting[: len(lot)]
-        assert len(lot) <= min(most, -(-len(waiting) // flow.limit()))
+        assert len(lot) <= min(most, -(-len(waiting) // flow.capacity.limit()))
         if lot:
             assert not others
-            assert flow.overflow in ("block", "error")
+            assert flow.capacity.overflow in ("block", "error")
             assert flow.sorted is None
         assert not any(task.running or task.slot for task in lot)
         worker.extend(lot)
@@ -247,7 +241,7 @@ class Books(RuleBasedStateMachine):
         worker = self.pick(which, [w for w in self.workers if len(w) > 1])
         back, flow = [t for t in worker[keep:] if not t.settled], worker[0].flow
         waiting = list(flow.waiting)
-        self.ledger.give_back(worker[keep:])
+        self.slots.give_back(worker[keep:])
         assert list(flow.waiting) == back + waiting
         assert not any(task.attempts for task in back)
         del worker[keep:]
@@ -255,16 +249,16 @@ class Books(RuleBasedStateMachine):
             self.starts[flow].remove(task)
         if back:
             self.given_back.add(flow)
-        self.start(self.ledger.fill())
+        self.start(self.slots.fill())
 
     @precondition(lambda self: self.running)
     @rule(which=WHICH)
     def give_part(self, which):
         """A running task gives one of several results; batches do not."""
         task = self.pick(which, self.running)
-        if task.flow.bisects:
+        if task.flow.bisect:
             return
-        assert self.ledger.add_part(task, task)
+        assert task.flow.add_part(task, task)
         self.parts[task] = self.parts.get(task, 0) + 1
 
     @rule(which=WHICH)
@@ -284,7 +278,7 @@ class Books(RuleBasedStateMachine):
             assert entry not in self.gone
             self.fates[entry] += 1
             self.fetched[flow].append(entry)
-        self.start(self.ledger.fill())
+        self.start(self.slots.fill())
 
     @rule(which=WHICH)
     def take_back(self, which):
@@ -292,10 +286,10 @@ class Books(RuleBasedStateMachine):
         waiting = [task for flow in self.flows for task in flow.waiting if not task.placed]
         if waiting:
             task = self.pick(which, waiting)
-            self.ledger.withdraw(task, "withdrawn")
+            task.flow.cancellation.withdraw(task, "withdrawn")
             assert isinstance(task.error, TaskCancelled)
             self.gone.add(task)
-            self.start(self.ledger.fill())
+            self.start(self.slots.fill())
 
     @rule(which=WHICH)
     def fail_waiting(self, which):
@@ -304,10 +298,10 @@ class Books(RuleBasedStateMachine):
         if tasks:
             task = self.pick(which, tasks)
             waits = task in task.flow.waiting
-            assert self.ledger.fail_waiting(task, ValueError("no")) is waits
-            assert not self.ledger.fail_waiting(task, ValueError("no"))
+            assert task.flow.parking.fail(task, ValueError("no")) is waits
+            assert not task.flow.parking.fail(task, ValueError("no"))
             assert not waits or (task.settled and task.attempts == 0)
-            self.start(self.ledger.fill())
+            self.start(self.slots.fill())
 
     @rule(which=WHICH)
     def refuse(self, which):
@@ -315,7 +309,7 @@ class Books(RuleBasedStateMachine):
         flow = self.pick(which, self.flows)
         if not flow.ended and not flow.results.ordered:
             task = Task(flow, [0], self.now)
-            self.ledger.refuse(flow, task, ValueError("no"))
+            flow.refuse(task, ValueError("no"))
             self.accepted[flow].append(task)
 
     @rule(which=WHICH, far=st.booleans(), late=st.booleans())
@@ -338,7 +332,7 @@ class Books(RuleBasedStateMachine):
             error = {"timeout": TaskTimeout, "deadline": DeadlineExceeded}[limit]("late")
             if task in flow.waiting:
                 assert limit == "deadline"
-                assert self.ledger.fail_waiting(task, error)
+                assert task.flow.parking.fail(task, error)
             elif far or len(self.worker_with(task)) > 1:
                 task.own().ending = True
             else:
@@ -359,21 +353,21 @@ class Books(RuleBasedStateMachine):
         flow = self.pick(which, self.flows)
         flow.ended = True
         inside = [*flow.waiting, *flow.tasks]
-        busy = self.ledger.cancel_running(flow, "over", keep, self.now)
-        self.ledger.cancel_waiting(flow, "over", keep)
+        busy = flow.cancellation.running("over", keep, self.now)
+        flow.cancellation.waiting("over", keep)
         for worker in [w for w in self.workers if w[0].flow is flow]:
             self.workers.remove(worker)
             assert worker[0] in busy
         for task in busy:
-            assert not self.ledger.settle(task, 1, None, self.now)
+            assert not task.flow.settle(task, 1, None, self.now)
         assert all(task.settled and task.cancelled for task in inside)
-        assert flow.in_flight == 0
+        assert flow.counts.in_flight == 0
         if not keep:
             self.gone.update(inside)
             self.gone.update(t for t in self.accepted[flow] if not self.fates[t])
-            self.ledger.discard_done(flow)
+            flow.results.discard()
             self.parts = {t: n for t, n in self.parts.items() if t.flow is not flow}
-        self.start(self.ledger.fill())
+        self.start(self.slots.fill())
 
     @rule(which=WHICH)
     def end_source(self, which):
@@ -383,60 +377,68 @@ class Books(RuleBasedStateMachine):
     @rule(slots=st.integers(1, 5))
     def resize(self, slots):
         """The pool has another number of workers."""
-        self.ledger.resize(slots)
+        self.slots.resize(slots)
         for flow in self.flows:
-            self.ledger.enlist(flow)
+            flow.mark_runnable()
         self.resized = True
-        self.start(self.ledger.fill())
+        self.start(self.slots.fill())
 
     @invariant()
     def balance(self):
         """Accepted is succeeded, failed, dropped, cancelled and in flight, for every flow."""
         for flow in self.flows:
-            ends = flow.succeeded + flow.failed + flow.dropped + flow.cancelled
+            ends = (
+                flow.counts.succeeded
+                + flow.counts.failed
+                + flow.counts.dropped
+                + flow.counts.cancelled
+            )
             busy = [t for worker in self.workers for t in worker if not t.settled]
             inside = len(flow.waiting) + len([t for t in busy if t.flow is flow])
-            assert flow.accepted == len(self.accepted[flow]) == ends + inside
-            assert flow.in_flight == inside
+            assert flow.counts.accepted == len(self.accepted[flow]) == ends + inside
+            assert flow.counts.in_flight == inside
 
     @invariant()
     def slots_are_kept(self):
         """Free and taken slots are all slots; more run only while the number shrinks."""
         held = len(self.running)
-        assert self.ledger.free + held == self.ledger.slots
+        assert self.slots.free + held == self.slots.total
         assert all(task.slot for task in self.running)
         assert not any(task.slot for worker in self.workers for task in worker[1:])
         if not self.resized:
-            assert self.ledger.free >= 0
+            assert self.slots.free >= 0
 
     @invariant()
     def bounds(self):
         """No flow has more running, waiting or done than its options allow."""
         for flow in self.flows:
             if not self.resized:
-                assert flow.running <= flow.limit()
+                assert flow.running <= flow.capacity.limit()
             busy = [task for task in self.running if task.flow is flow]
             follow = [
                 t for w in self.workers for t in w[1:] if not t.settled and t.flow is flow
             ]
             assert flow.running == len(busy)
-            assert flow.allotted == len(follow)
+            assert flow.reserved == len(follow)
             assert flow.tasks == {*busy, *follow}
             extra = self.halved[flow]
             back = len(flow.waiting) if flow in self.given_back else 0
-            assert len(flow.waiting) <= flow.max_pending + extra + back
-            if flow.most is not None:
-                assert len(flow.waiting) <= max(1, flow.most - 1)
-                assert flow.running + len(flow.waiting) <= flow.most
+            assert len(flow.waiting) <= flow.capacity.max_pending + extra + back
+            if flow.capacity.max_items is not None:
+                assert len(flow.waiting) <= max(1, flow.capacity.max_items - 1)
+                assert flow.running + len(flow.waiting) <= flow.capacity.max_items
             kept = [t for t in flow.done if isinstance(t, Task) and t.attempts == 0]
             if not flow.results.ordered and not self.resized:
                 several = [p for p in flow.done if isinstance(p, Part)]
                 others = len(flow.waiting) + len(flow.done) - len(several) - len(kept)
-                most = flow.max_pending + flow.limit() + extra
-                assert others + flow.running + flow.allotted <= most
+                most = flow.capacity.max_pending + flow.capacity.limit() + extra
+                assert others + flow.running + flow.reserved <= most
             elif not self.resized and not flow.ended:
                 started = [t for t in flow.results.line if t.attempts or t in flow.tasks]
-                assert len(started) <= (flow.max_reorder or 8 * flow.limit()) + extra + back
+                assert (
+                    len(started)
+                    <= (flow.capacity.max_reorder or 8 * flow.capacity.limit()) + extra + back
+                )
 
     @invariant()
     def one_of_each_key(self):
@@ -454,13 +456,13 @@ class Books(RuleBasedStateMachine):
     @invariant()
     def nobody_idles(self):
         """While a slot is free, nothing waits that may start."""
-        if self.ledger.free > 0:
+        if self.slots.free > 0:
             for flow in self.flows:
                 ready = list(flow.waiting)
                 if flow.sorted is not None and flow.sorted._keyed:
                     busy = {task.key for task in flow.tasks}
                     ready = [task for task in ready if task.key not in busy]
-                assert not (ready and flow.may_run())
+                assert not (ready and flow.capacity.may_run())
 
     @invariant()
     def one_fate(self):
@@ -515,8 +517,8 @@ class Books(RuleBasedStateMachine):
                 task for task in self.gone if task.flow is flow
             }
         assert not self.running
-        assert self.ledger.free == self.ledger.slots
-        assert self.ledger.next() is None
+        assert self.slots.free == self.slots.total
+        assert self.slots.next() is None
         assert not any(self.parts.values())
 
 
@@ -530,15 +532,15 @@ TestBooks = Books.TestCase
 
 
 def flow_of(slots=1, **options):
-    """A ledger and its only flow."""
-    ledger = Ledger(slots)
-    return ledger, FlowLedger(ledger, **options)
+    """Slots and their only flow."""
+    pool = Slots(slots)
+    return pool, FlowState(pool, **options)
 
 
-def fed(ledger, flow, count):
+def fed(slots, flow, count):
     """Push items; their tasks and what became of them."""
     tasks = [Task(flow, n, 0.0) for n in range(count)]
-    verdicts = [ledger.accept(flow, task) for task in tasks]
+    verdicts = [slots.accept(flow, task) for task in tasks]
     for task in tasks:
         task.started = 0.0
     return tasks, verdicts
@@ -556,42 +558,42 @@ def fed(ledger, flow, count):
 )
 def test_what_becomes_of_items(options, verdicts):
     """The first takes the slot, `max_pending` wait, then the policy decides."""
-    ledger, flow = flow_of(**options)
-    assert fed(ledger, flow, 4)[1] == verdicts
+    slots, flow = flow_of(**options)
+    assert fed(slots, flow, 4)[1] == verdicts
 
 
 def test_results_nobody_fetched_count_as_pending():
     """In completion order what is done and not fetched takes room from what may wait."""
-    ledger, flow = flow_of(max_pending=1)
-    tasks, _ = fed(ledger, flow, 2)
-    assert ledger.settle(tasks[0], None, None, 1.0)
-    ledger.release(tasks[0])
-    assert ledger.fill() == [tasks[1]]
+    slots, flow = flow_of(max_pending=1)
+    tasks, _ = fed(slots, flow, 2)
+    assert flow.settle(tasks[0], None, None, 1.0)
+    slots.release(tasks[0])
+    assert slots.fill() == [tasks[1]]
     tasks[1].started = 1.0
-    assert not flow.has_room()
+    assert not flow.capacity.has_room()
     assert flow.fetch() is tasks[0]
-    assert flow.has_room()
+    assert flow.capacity.has_room()
 
 
 def test_flows_take_turns():
     """Slots that become free go round the flows."""
-    ledger = Ledger(1)
-    flows = [FlowLedger(ledger) for _ in range(3)]
+    slots = Slots(1)
+    flows = [FlowState(slots) for _ in range(3)]
     first = Task(flows[0], "x", 0.0)
-    assert ledger.accept(flows[0], first) == STARTED
+    assert slots.accept(flows[0], first) == STARTED
     for flow in flows:
         for n in range(3):
-            ledger.accept(flow, Task(flow, n, 0.0))
+            slots.accept(flow, Task(flow, n, 0.0))
     order = []
     first.started = 0.0
-    ledger.settle(first, None, None, 0.0)
-    ledger.release(first)
-    while started := ledger.fill():
+    first.flow.settle(first, None, None, 0.0)
+    slots.release(first)
+    while started := slots.fill():
         (task,) = started
         order.append(flows.index(task.flow))
-        ledger.release(task)
+        slots.release(task)
         task.started = 0.0
-        ledger.settle(task, None, None, 0.0)
+        task.flow.settle(task, None, None, 0.0)
     assert order == [0, 1, 2] * 3
 
 
@@ -609,34 +611,34 @@ def test_many_tasks_at_once_are_taken_as_one_by_one():
                 assert taken == 9 - verdicts.count(FULL)
                 assert started == verdicts.count(STARTED)
                 assert list(other.waiting) == tasks[started:taken]
-                assert (many.free, other.accepted) == (one.free, flow.accepted)
+                assert (many.free, other.counts.accepted) == (one.free, flow.counts.accepted)
 
 
 def test_a_waiting_thread_runs_only_what_the_bounds_allow():
     """A thread that would wait takes a task unless the user's own bound forbids it."""
-    ledger, flow = flow_of(1, max_pending=4)
-    tasks, _ = fed(ledger, flow, 3)
-    assert ledger.take(flow, nested=False) is None
-    assert ledger.take(flow, nested=True) is tasks[1]
+    slots, flow = flow_of(1, max_pending=4)
+    tasks, _ = fed(slots, flow, 3)
+    assert slots.take(flow, nested=False) is None
+    assert slots.take(flow, nested=True) is tasks[1]
     assert not tasks[1].slot
-    ledger, flow = flow_of(3, max_pending=4, concurrency=1)
-    fed(ledger, flow, 3)
-    assert ledger.take(flow, nested=True) is None
+    slots, flow = flow_of(3, max_pending=4, concurrency=1)
+    fed(slots, flow, 3)
+    assert slots.take(flow, nested=True) is None
 
 
 def test_a_task_is_taken_by_name_only_while_it_waits():
     """`take_this` starts a waiting task once."""
-    ledger, flow = flow_of(1)
-    tasks, _ = fed(ledger, flow, 2)
-    assert not ledger.take_this(tasks[0])
-    assert ledger.take_this(tasks[1])
-    assert not ledger.take_this(tasks[1])
+    slots, flow = flow_of(1)
+    tasks, _ = fed(slots, flow, 2)
+    assert not slots.take_this(tasks[0])
+    assert slots.take_this(tasks[1])
+    assert not slots.take_this(tasks[1])
 
 
 def test_what_is_overdue_is_due():
     """A task that became due between two looks asks for a look at once, not never."""
-    ledger, flow = flow_of(2, timeout=5.0, deadline=9.0, max_pending=4)
-    fed(ledger, flow, 1)
+    slots, flow = flow_of(2, timeout=5.0, deadline=9.0, max_pending=4)
+    fed(slots, flow, 1)
     assert flow.times.next_due(2.0) == 5.0
     assert flow.times.next_due(7.0) == 5.0
     assert [limit for _, limit in flow.times.overdue(5.0)] == ["timeout"]
@@ -645,8 +647,8 @@ def test_what_is_overdue_is_due():
 
 def test_a_task_that_is_being_ended_is_not_due_again():
     """Its backend was told; there is nothing more to do about it."""
-    ledger, flow = flow_of(1, timeout=5.0)
-    ((task,), _) = fed(ledger, flow, 1)
+    slots, flow = flow_of(1, timeout=5.0)
+    ((task,), _) = fed(slots, flow, 1)
     task.own().ending = True
     assert flow.times.overdue(7.0) == []
     assert flow.times.next_due(7.0) is None
@@ -654,7 +656,7 @@ def test_a_task_that_is_being_ended_is_not_due_again():
 
 def test_workers_may_change_tasks_while_limits_look_at_them():
     """A worker adds and removes tasks without the lock, at any moment."""
-    ledger, flow = flow_of(3, timeout=5.0)
+    slots, flow = flow_of(3, timeout=5.0)
 
     class Passing(Task):
         """A task that comes and goes while it is looked at."""
@@ -668,15 +670,15 @@ def test_workers_may_change_tasks_while_limits_look_at_them():
     for n in range(3):
         task = Passing(flow, n, 0.0)
         task.started = 0.0
-        assert ledger.accept(flow, task) == STARTED
+        assert slots.accept(flow, task) == STARTED
     assert len(flow.times.overdue(6.0)) == 3
     assert flow.times.next_due(6.0) == 5.0
 
 
 def test_a_task_that_its_worker_settles_at_the_same_moment():
     """Whoever removes a task from `tasks` settles it; the other one is told so."""
-    ledger, flow = flow_of(1)
-    ((task,), _) = fed(ledger, flow, 1)
+    slots, flow = flow_of(1)
+    ((task,), _) = fed(slots, flow, 1)
 
     class Seen(set):
         """A set in which a task is seen that a worker removes before it can be."""
@@ -685,19 +687,19 @@ def test_a_task_that_its_worker_settles_at_the_same_moment():
             return True
 
     flow.tasks = Seen()
-    assert ledger.settle(task, None, ValueError("late"), 1.0) is False
-    assert (flow.failed, task.settled) == (0, False)
+    assert task.flow.settle(task, None, ValueError("late"), 1.0) is False
+    assert (flow.counts.failed, task.settled) == (0, False)
 
 
 def test_limits_hold_again_for_a_task_that_went_back():
     """A task that was to be ended, and was given back instead, has a deadline as before."""
-    ledger, flow = flow_of(1, deadline=5.0)
-    (first, second), _ = fed(ledger, flow, 2)
-    assert ledger.allot(first, 1) == [second]
+    slots, flow = flow_of(1, deadline=5.0)
+    (first, second), _ = fed(slots, flow, 2)
+    assert slots.reserve(first, 1) == [second]
     second.own().ending = True
-    ledger.give_back([second])
-    assert ledger.settle(first, None, None, 1.0)
-    ledger.release(first)
-    assert ledger.fill() == [second]
+    slots.give_back([second])
+    assert first.flow.settle(first, None, None, 1.0)
+    slots.release(first)
+    assert slots.fill() == [second]
     assert flow.times.next_due(2.0) == 5.0
     assert [task for task, _ in flow.times.overdue(5.0)] == [second]

@@ -207,7 +207,7 @@ def test_room_that_comes_while_the_batch_looks_for_it():
     rooms = [False, True, True]
     flow = SimpleNamespace(
         _engine=SimpleNamespace(lock=threading.RLock()),
-        ledger=None,
+        state=None,
         batches=set(),
         expect=lambda batch: None,
         note_quiet=lambda: None,
@@ -222,7 +222,7 @@ def test_room_that_comes_while_the_batch_looks_for_it():
         future.set_result(1)
         return room
 
-    def on_room(ledger, resume):
+    def on_room(state, resume):
         resume()  # at once, while the one who asks still holds the turn
         return True
 

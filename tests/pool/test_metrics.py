@@ -193,17 +193,17 @@ def test_every_event_is_in_the_table():
 def test_nothing_is_noted_for_nobody():
     """The books take no notes, and none are left, unless somebody listens."""
     with WorkerPool(2) as pool:
-        ledger = pool._engine.ledger
-        assert not ledger.noting
+        effects = pool._engine.effects
+        assert not effects.recording
         subscription = pool.metrics.subscribe()
-        assert ledger.noting
+        assert effects.recording
         other = pool.attempts.subscribe()
         subscription.dispose()
-        assert ledger.noting
+        assert effects.recording
         other.dispose()
-        assert not ledger.noting
+        assert not effects.recording
         assert list(pool.imap(abs, range(9))) is not None
-        assert ledger.notes == []
+        assert effects.notes == []
 
 
 def test_subscribers_come_at_any_time_and_see_the_end():
@@ -287,7 +287,7 @@ def test_who_comes_and_goes_at_once(impatient):
                 started(lambda kept=kept: kept.append(pool.attempts.subscribe())),
             )
             assert meter.heard
-            assert pool._engine.ledger.noting
+            assert pool._engine.effects.recording
             kept[0].dispose()
             assert not meter.heard
 

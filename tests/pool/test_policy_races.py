@@ -71,7 +71,7 @@ def test_one_item_one_outcome(frantic, order, hedged):
         assert (report.accepted, report.in_flight) == (ITEMS, 0)
         assert report.succeeded + report.failed == ITEMS
         eventually(lambda: capacity._capacity.running == 0)
-        eventually(lambda: pool._engine.ledger.free == 4)
+        eventually(lambda: pool._engine.slots.free == 4)
     assert sorted(record.item for record in records) == list(range(ITEMS))
     if order == "input":
         assert [record.item for record in records] == list(range(ITEMS))
@@ -110,7 +110,7 @@ def test_left_at_any_moment(frantic, seed):
             report.succeeded + report.failed + report.dropped + report.cancelled
         )
         eventually(lambda: capacity._capacity.running == 0)
-        eventually(lambda: pool._engine.ledger.free == 3)
+        eventually(lambda: pool._engine.slots.free == 3)
 
 
 def test_flows_on_many_threads_share_a_limit(frantic):

@@ -99,7 +99,7 @@ def test_who_waits_for_results_is_not_busy(monkeypatch):
     def woken(gate):
         flows.extend(pool._engine.flows)  # before it has ended
         waited(gate)
-        seen.append((flows[0].ledger.undelivered, flows[0].delivering()))
+        seen.append((flows[0].state.undelivered, flows[0].delivering()))
 
     monkeypatch.setattr(_feed, "pass_gate", woken)
     go = threading.Event()

@@ -29,7 +29,7 @@ import rxpool
 from rxpool import Failure, Success, TaskCancelled, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool.errors import PoolClosed
-from rxpool.pool._state.ledger import FlowLedger
+from rxpool.pool._state.flow_state import FlowState
 from tests.pool.crew import Oops, Sink, balanced, collect, joined, started
 from tests.waiting import WAIT, eventually
 
@@ -326,7 +326,7 @@ def test_deliveries_never_overlap(order):
 def test_the_end_comes_once_and_last(order):
     """However results and the completion race, the completion comes after all of them.
 
-    Catches a `FlowLedger.finished` that looks only at what runs.
+    Catches a `FlowState.finished` that looks only at what runs.
     """
     with WorkerPool(4) as pool:
         for _ in range(100):
@@ -427,7 +427,7 @@ def test_a_task_that_is_taken_while_its_flow_is_cancelled():
     with WorkerPool(1) as pool:
         subscription = xs.pipe(pool.map(fn)).subscribe()
         (flow,) = pool._engine.flows
-        flow.ledger.tasks = SlowSet(lambda: (taken.set(), open_gate(disposed)))
+        flow.state.tasks = SlowSet(lambda: (taken.set(), open_gate(disposed)))
         xs.on_next(1)
         xs.on_next(2)
         gate.set()
@@ -446,7 +446,7 @@ def test_a_result_that_comes_while_imap_prepares_to_wait(monkeypatch):
     Catches an `imap` that does not look again once it can be woken.
     """
     gates, second = [threading.Event(), threading.Event()], threading.Event()
-    finished = FlowLedger.finished
+    finished = FlowState.finished
 
     def fn(n):
         if n == 1:
@@ -454,15 +454,15 @@ def test_a_result_that_comes_while_imap_prepares_to_wait(monkeypatch):
         open_gate(gates[n])
         return n
 
-    def meanwhile(ledger):
-        if ledger.accepted == 2:
+    def meanwhile(flow):
+        if flow.counts.accepted == 2:
             gates[0].set()
             open_gate(second)
-        return finished.fget(ledger)
+        return finished.fget(flow)
 
     with WorkerPool(1) as pool:
         results = pool.imap(fn, [0, 1])
-        monkeypatch.setattr(FlowLedger, "finished", property(meanwhile))
+        monkeypatch.setattr(FlowState, "finished", property(meanwhile))
         got = []
         reader = started(lambda: got.extend(results))
         eventually(lambda: got == [0] or not reader.is_alive())
@@ -488,7 +488,7 @@ def test_input_order_under_stress():
 def test_disposing_at_any_moment_balances_the_books():
     """However dispose races with results, each item is counted once, nothing comes after.
 
-    Catches a `Ledger.settle` that does not look whether it won the task.
+    Catches a `FlowState.settle` that does not look whether it won the task.
     """
     chance = random.Random(7)
     with WorkerPool(4, max_pending=4) as pool:
@@ -507,7 +507,7 @@ def test_disposing_at_any_moment_balances_the_books():
         eventually(lambda: pool.report().flows == ())
         report = balanced(pool)
         assert report.succeeded + report.cancelled == report.accepted
-    assert pool._engine.ledger.free == pool._engine.ledger.slots
+    assert pool._engine.slots.free == pool._engine.slots.total
 
 
 def test_a_subscriber_that_raises_gets_nothing_more(caplog):

@@ -14,7 +14,7 @@ from rxpool._forks import end_child
 from rxpool.pool._engine.binding import NO_VALUE, TaskHandle
 from rxpool.pool._engine.dispatcher import Dispatcher
 from rxpool.pool._engine.timeouts import Timeouts
-from rxpool.pool._state.ledger import Task
+from rxpool.pool._state.task import Task
 from rxpool.tasks import held
 
 __all__ = ("Awaitables",)
@@ -124,7 +124,7 @@ class Awaitables:
             extra.collected.append(value)
             return
         with self._dispatcher.lock:
-            entry = binding.claim() if self._dispatcher.ledger.add_part(task, value) else None
+            entry = binding.claim() if task.flow.add_part(task, value) else None
             chores = self._dispatcher.chores()
         self._dispatcher.carry_out(chores)
         self._dispatcher.deliver(binding, entry)

@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, Protocol
 
-from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.task import Task
 from rxpool.tasks import find_with, held
 
 __all__ = ("NO_VALUE", "Binding", "Here", "TaskHandle", "busy_here", "here")
@@ -15,7 +16,7 @@ NO_VALUE: Final[Any] = object()  #: the value of a task whose results went out o
 class Binding(Protocol):
     """What takes the results of a flow: a subscription, calls of `submit`, an iterator."""
 
-    ledger: FlowLedger
+    state: FlowState
     fn: Any  # the user's function, of one item
     collects: bool  # whether the results of an Observable are one list
     #: delivers a task that ended, without the engine's lock, and answers whether that took
@@ -53,7 +54,7 @@ class Binding(Protocol):
         """Whether results wait for whoever takes them."""
         ...
 
-    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+    def leads_to(self, flows: Collection[FlowState]) -> bool:
         """Whether this is one of *flows*, or its results go into one of them."""
         ...
 
@@ -82,11 +83,11 @@ class Here(threading.local):
 
     def __init__(self) -> None:
         self.stack: list[Task] = []
-        self.flows: list[FlowLedger] = []
+        self.flows: list[FlowState] = []
         self.depths: list[int] = []
         self.held: list[list[Task]] = []
 
-    def delivers(self) -> FlowLedger | None:
+    def delivers(self) -> FlowState | None:
         """The flow of which the caller's thread is giving a subscriber an entry."""
         stack, flows = self.stack, self.flows
         if flows and self.depths[-1] == len(stack):

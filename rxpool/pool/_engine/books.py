@@ -1,4 +1,4 @@
-"""`Books`: the ledger of a pool under a lock, its flows, and who waits for what."""
+"""`Books`: the state of a pool under a lock, its flows, and who waits for what."""
 
 import os
 import threading
@@ -16,9 +16,11 @@ from rxpool.errors import PoolClosed
 from rxpool.pool._engine.binding import busy_here, here
 from rxpool.pool._engine.foreign import ForeignBackend
 from rxpool.pool._engine.telemetry import Meter
-from rxpool.pool._state.ledger import FlowLedger, Ledger, Task
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.lifecycle import Lifecycle, State
 from rxpool.pool._state.report import Counts
+from rxpool.pool._state.slots import Slots
+from rxpool.pool._state.task import Task
 from rxpool.tasks import Progress
 
 __all__ = ("Books", "Chores")
@@ -32,9 +34,9 @@ def _nobody_asks() -> None:
 
 
 class Books:
-    """Keeps the ledger.
+    """Keeps the state.
 
-    ``lock`` guards the ledger, the flows' ledgers and the bindings' own fields.  It is
+    ``lock`` guards the state, the flows' states and the bindings' own fields.  It is
     re-entrant for finalisers only.  It is not held while anything foreign runs: functions,
     subscribers, sources, schedulers; nor while the backend takes its own.  Whoever changed
     something under it asks for the `chores`, and carries them out when it is released.
@@ -49,12 +51,13 @@ class Books:
         self.now = backend.clock.now
         self.lock = threading.RLock()
         self.changed = afresh(threading.Condition(self.lock))  # a flow ended
-        self.ledger = Ledger(slots)
-        self.ledger.max_bytes = getattr(backend, "max_bytes", None)
+        self.slots = Slots(slots)
+        self.effects = self.slots.effects
+        self.slots.max_bytes = getattr(backend, "max_bytes", None)
         self.flows: dict[Any, bool] = {}  # bindings, oldest first; opened by own tasks?
         self.past = Counts()  # of flows that ended
-        self.standing: list[FlowLedger] = []  # of flows that come and go, with their counts
-        self._ending: list[FlowLedger] = []
+        self.standing: list[FlowState] = []  # of flows that come and go, with their counts
+        self._ending: list[FlowState] = []
         self.faults: Broadcast[BaseException] = Broadcast("faults")
         self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
         lane = getattr(backend, "lane", None)
@@ -73,7 +76,7 @@ class Books:
         self.foreign: str | None = None
         self._process = os.getpid()
         self._acquire, self._release = self.lock.acquire, self.lock.release
-        self.waiting_producers: dict[FlowLedger, list[Callable[[], object]]] = {}
+        self.waiting_producers: dict[FlowState, list[Callable[[], object]]] = {}
         self._errands: list[Callable[[], object]] = []
 
     def forked(self) -> None:
@@ -95,16 +98,16 @@ class Books:
         self.tails.clear()
         self.guests.clear()
         self.busy = self.quiet = _nobody_asks
-        ledgers = dict.fromkeys([*self.standing, *self._ending])
-        bindings = dict.fromkeys([*self.flows, *(ledger.binding for ledger in ledgers)])
+        states = dict.fromkeys([*self.standing, *self._ending])
+        bindings = dict.fromkeys([*self.flows, *(state.binding for state in states)])
         self.flows.clear()
         self._ending.clear()
         self.waiting_producers.clear()
         self._errands.clear()
         for binding in bindings:
             binding.forked(self.foreign)
-            binding.ledger.forsake()
-        self.ledger.forsake()
+            binding.state.forsake()
+        self.slots.forsake()
         for stream in (self.faults, self.progressed):
             stream.forked()
         self.meter.forked()
@@ -149,11 +152,11 @@ class Books:
 
     def count_past(self) -> None:
         """Sum the flows that ended, once their last workers have counted.  Locked."""
-        for flow in [flow for flow in self._ending if not flow.in_flight]:
+        for flow in [flow for flow in self._ending if not flow.counts.in_flight]:
             self._ending.remove(flow)
             self.past.add(flow)
 
-    def retire(self, flow: FlowLedger) -> None:
+    def retire(self, flow: FlowState) -> None:
         """A standing flow ended: no more of it is kept than its counts.  Locked."""
         if flow in self.standing:
             self.standing.remove(flow)
@@ -161,16 +164,16 @@ class Books:
 
     def sums(self) -> Counts:
         """What became of all items so far.  Locked."""
-        ledgers = self.ledgers()
+        states = self.states()
         sums = self.past.copy()
-        for ledger in dict.fromkeys([*ledgers, *self.standing]):
-            sums.add(ledger)
+        for state in dict.fromkeys([*states, *self.standing]):
+            sums.add(state)
         return sums
 
-    def ledgers(self) -> list[FlowLedger]:
+    def states(self) -> list[FlowState]:
         """Those of live flows, and of ended ones that are not in `past`.  Locked."""
         self.count_past()
-        return [flow.ledger for flow in self.flows] + self._ending
+        return [flow.state for flow in self.flows] + self._ending
 
     def fault(self, where: str, error: BaseException) -> None:
         """Publish an error that belongs to no item."""
@@ -186,7 +189,7 @@ class Books:
         """Whether the caller works for a task of this pool."""
         if self.foreign is not None:
             return False
-        return any(busy.flow.ledger is self.ledger for busy in busy_here())
+        return any(busy.flow.slots is self.slots for busy in busy_here())
 
     def brings_here(self) -> bool:
         """Whether the caller has something in hand that this pool accepted."""
@@ -196,24 +199,24 @@ class Books:
 
     def delivers_here(self) -> bool:
         """Whether the caller is given something by a flow of this pool."""
-        return any(flow.ledger is self.ledger for flow in here.flows)
+        return any(flow.slots is self.slots for flow in here.flows)
 
     # -- who waits for room -------------------------------------------------------------
 
-    def on_room(self, flow: FlowLedger, resume: Callable[[], object]) -> bool:
+    def on_room(self, flow: FlowState, resume: Callable[[], object]) -> bool:
         """Call *resume* once *flow* has room; False if it has."""
         with self.lock:
             # First in, then look: a worker makes room without the lock, then looks here.
             waiting = self.waiting_producers.setdefault(flow, [])
             waiting.append(resume)
-            if not flow.has_room():
+            if not flow.capacity.has_room():
                 return True
             waiting.remove(resume)
             if not waiting:
                 del self.waiting_producers[flow]
             return False
 
-    def release_producers(self, flow: FlowLedger) -> None:
+    def release_producers(self, flow: FlowState) -> None:
         self._errands.extend(self.waiting_producers.pop(flow, ()))
 
     def tell_changed(self) -> None:
@@ -227,20 +230,20 @@ class Books:
 
     def _listen(self, heard: bool) -> None:
         """Whether somebody wants to know what happens."""
-        self.ledger.noting = heard
+        self.effects.recording = heard
 
     def _note_down(self) -> None:
         """Have the meter tell what was noted, once the lock is released.  Locked."""
-        ledger, meter = self.ledger, self.meter
-        notes, ledger.notes = ledger.notes, []
+        slots, meter, effects = self.slots, self.meter, self.effects
+        notes, effects.notes = effects.notes, []
         if notes:
             self._errands.append(partial(meter.tell, notes))
         now = self.now()
-        if ledger.ring and not meter.due(now):
+        if slots.ring and not meter.due(now):
             return  # a look at levels now and then is enough while there is work
-        flows = [binding.ledger for binding in self.flows] + self._ending
-        active = ledger.slots - ledger.free  # also while a result is being delivered
-        waiting = sum(len(flow.waiting) + len(flow.parked) + flow.allotted for flow in flows)
+        flows = [binding.state for binding in self.flows] + self._ending
+        active = slots.total - slots.free  # also while a result is being delivered
+        waiting = sum(len(flow.waiting) + len(flow.parked) + flow.reserved for flow in flows)
         if meter.note_levels(active, waiting, now):
             self._errands.append(meter.tell_levels)
 

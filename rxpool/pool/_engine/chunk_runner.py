@@ -8,8 +8,7 @@ from rxpool.pool._engine.awaitables import Awaitables
 from rxpool.pool._engine.binding import NO_VALUE, TaskHandle, here
 from rxpool.pool._engine.dispatcher import Dispatcher
 from rxpool.pool._engine.timeouts import Timeouts
-from rxpool.pool._state.ledger import Task
-from rxpool.pool._state.task import NOT_YET
+from rxpool.pool._state.task import NOT_YET, Task
 
 __all__ = ("ChunkRunner",)
 
@@ -69,12 +68,12 @@ class ChunkRunner:
 
     def weighed(self, task: Task, items: int, size: int, results: bool = False) -> None:
         """So many items of the flow of *task*, or results of them, had *size* bytes."""
-        task.flow.weigh(items, size, results)
+        task.flow.capacity.weigh(items, size, results)
 
     def allot(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
         """More tasks for the slot of *task*, to be run after it."""
         with self._dispatcher.lock:
-            lot = self._dispatcher.ledger.allot(task, most, fairly)
+            lot = self._dispatcher.slots.reserve(task, most, fairly)
             chores = self._dispatcher.chores()
         self._dispatcher.carry_out(chores)
         return lot
@@ -82,7 +81,7 @@ class ChunkRunner:
     def give_back(self, lot: Sequence[Task]) -> None:
         """These were not run, and are not going to be in this slot."""
         with self._dispatcher.lock:
-            self._dispatcher.ledger.give_back(lot)
+            self._dispatcher.slots.give_back(lot)
             chores = self._dispatcher.chores()
         self._dispatcher.carry_out(chores)
 
@@ -120,7 +119,7 @@ class ChunkRunner:
                     # One that was cancelled before it began has taken no time.
                     known = NOT_YET not in (task.started, task.took)
                     ended = task.started + task.took if known else now
-                    self._dispatcher.ledger.settle(task, value, task.error, ended)
+                    task.flow.settle(task, value, task.error, ended)
                 following = self._pass_on(tasks, rest)
                 entry = binding.claim()
                 chores = self._dispatcher.chores()
@@ -162,13 +161,11 @@ class ChunkRunner:
             if flow.gate is not None:
                 for task in good:
                     flow.gate.succeeded(task, task.started + task.took)
-            flow.cells.append(cell)
+            flow.counts.local.append(cell)
             flow.running -= ran
-            flow.lent.difference_update(good)
-            flow.allotted += ran  # all of them count until they are delivered
-            self._dispatcher.ledger.enlist(
-                flow
-            )  # another may run, also where these had no slot
+            flow.without_slot.difference_update(good)
+            flow.reserved += ran  # all of them count until they are delivered
+            flow.mark_runnable()  # another may run, also where these had no slot
             following = self._pass_on(tasks, rest)
             chores = self._dispatcher.chores()
         go_on(following)
@@ -180,10 +177,10 @@ class ChunkRunner:
             stack[-1] = good[0]
             binding.swift_many(good, cell)
         with self._dispatcher.lock:
-            self._dispatcher.ledger.close_cell(flow, cell)
-            flow.allotted -= len(good)
-            if flow.bytes is not None:
-                self._dispatcher.ledger.enlist(flow)
+            flow.counts.close(cell)
+            flow.reserved -= len(good)
+            if flow.capacity.bytes is not None:
+                flow.mark_runnable()
             entry = binding.claim()
             chores = self._dispatcher.chores()
         self._dispatcher.carry_out(chores)
@@ -191,15 +188,15 @@ class ChunkRunner:
 
     def _pass_on(self, tasks: Sequence[Task], rest: Sequence[Task]) -> Task | None:
         """The slot of a lot goes to *rest*, else to the task that is answered.  Locked."""
-        ledger = self._dispatcher.ledger
+        slots = self._dispatcher.slots
         for task in tasks:
             if task.slot:
                 task.slot = False
-                if ledger.promote(rest, True):
+                if slots.promote(rest, True):
                     return None
-                following = ledger.next()
+                following = slots.next()
                 if following is None:
-                    ledger.free += 1
+                    slots.free += 1
                 else:
                     following.slot = True
                 return following

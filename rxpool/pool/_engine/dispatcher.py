@@ -7,8 +7,9 @@ from typing import Any
 from rxpool._core.inlet import Node, watch
 from rxpool.pool._engine.binding import Binding, here
 from rxpool.pool._engine.books import Books, Chores
-from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.overdue import why_late
+from rxpool.pool._state.task import Task
 
 __all__ = ("Dispatcher",)
 
@@ -18,14 +19,15 @@ class Dispatcher(Books):
 
     def chores(self) -> Chores | None:
         """What the change just made asks for, to be given to `carry_out`.  Locked."""
-        ledger = self.ledger
-        started = ledger.fill() if ledger.free > 0 and ledger.ring else ()
+        slots, effects = self.slots, self.effects
+        started = slots.fill() if slots.free > 0 and slots.ring else ()
         if self.waiting_producers:
-            for flow in [flow for flow in self.waiting_producers if flow.has_drained()]:
+            drained = [flow for flow in self.waiting_producers if flow.capacity.has_drained()]
+            for flow in drained:
                 self.release_producers(flow)
-        if ledger.noting or ledger.notes:
+        if effects.recording or effects.notes:
             self._note_down()
-        if ledger.failing or ledger.later or ledger.resolved or ledger.losers:
+        if effects.failed or effects.later or effects.deliverable or effects.abandoned:
             self._collect()
         if not started and not self._errands:
             return None
@@ -33,20 +35,20 @@ class Dispatcher(Books):
         return started, errands
 
     def _collect(self) -> None:
-        """What the ledger cannot do itself."""
-        ledger = self.ledger
-        failing, ledger.failing = ledger.failing, []
-        resolved, ledger.resolved = ledger.resolved, []
-        losers, ledger.losers = ledger.losers, []
+        """What the state cannot do itself."""
+        effects = self.effects
+        failing, effects.failed = effects.failed, []
+        resolved, effects.deliverable = effects.deliverable, []
+        losers, effects.abandoned = effects.abandoned, []
         if losers:
             self._errands.append(partial(self.cut_off, losers))
         self._errands.extend(partial(self.see_to, flow) for flow in dict.fromkeys(resolved))
-        self._errands.extend(dict.fromkeys(ledger.later))
-        ledger.later.clear()
+        self._errands.extend(dict.fromkeys(effects.later))
+        effects.later.clear()
         for task, permit in failing:
             self._errands.append(partial(task.flow.policies.judge, task, permit))
 
-    def see_to(self, flow: FlowLedger) -> None:
+    def see_to(self, flow: FlowState) -> None:
         """Something came out of *flow*: deliver it."""
         with self.lock:
             entry, chores = flow.binding.claim(), self.chores()
@@ -77,15 +79,15 @@ class Dispatcher(Books):
         """A flow ended."""
         with self.lock:
             if self.remove(binding):
-                self._ending.append(binding.ledger)
-            alarm = binding.ledger.times.alarm
+                self._ending.append(binding.state)
+            alarm = binding.state.times.alarm
             self.count_past()
-            self.release_producers(binding.ledger)
+            self.release_producers(binding.state)
             self.tell_changed()
             chores = self.chores()
         if alarm is not None:
             alarm.dispose()
-        policies = binding.ledger.policies
+        policies = binding.state.policies
         if policies is not None and policies.policies.breaker is not None:
             self.meter.unfollow(policies.policies.breaker)
         self.carry_out(chores)
@@ -111,13 +113,16 @@ class Dispatcher(Books):
             chores = self.chores()
         self.carry_out(chores)
 
-    def see_to_parked(self, flow: FlowLedger) -> bool:
+    def see_to_parked(self, flow: FlowState) -> bool:
         """Wake the producers of *flow* if there is room: without the lock, some was made."""
-        held = flow.bytes is not None and bool(flow.waiting) and not flow.listed
-        if not held and (flow not in self.waiting_producers or flow.inside() > flow.low_water):
+        capacity = flow.capacity
+        held = capacity.bytes is not None and bool(flow.waiting) and not flow.runnable
+        if not held and (
+            flow not in self.waiting_producers or capacity.occupied() > capacity.low_water
+        ):
             return False
         with self.lock:
-            self.ledger.enlist(flow)
+            flow.mark_runnable()
             chores = self.chores()
         self.carry_out(chores)
         return True
@@ -132,7 +137,7 @@ class Dispatcher(Books):
             error = task.flow.policies.keep(task, value)
         try:
             self._acquire()
-            if self.ledger.settle(task, value, error, self.now()):
+            if task.flow.settle(task, value, error, self.now()):
                 entry = binding.claim()
             if entry is None:
                 following = self.next_for(task)
@@ -190,11 +195,11 @@ class Dispatcher(Books):
             return  # it has nothing to do for a pool
         with self.lock:
             for task in here.stack:
-                if task.slot and not task.running and task.flow.ledger is self.ledger:
+                if task.slot and not task.running and task.flow.slots is self.slots:
                     task.slot = False
-                    self.ledger.free += 1
+                    self.slots.free += 1
             chores = self.chores()
-        held = [cell.pop() for cell in here.held if cell and cell[0].flow.ledger is self.ledger]
+        held = [cell.pop() for cell in here.held if cell and cell[0].flow.slots is self.slots]
         if held:
             self.start(held)
         self.carry_out(chores)
@@ -215,7 +220,7 @@ class Dispatcher(Books):
         if entry is None:
             return
         flows, depths = here.flows, here.depths
-        flows.append(binding.ledger)
+        flows.append(binding.state)
         depths.append(len(here.stack))
         try:
             while entry is not None:
@@ -243,12 +248,4 @@ class Dispatcher(Books):
 
     def next_for(self, task: Task) -> Task | None:
         """The next task for the slot of one that ended, or the slot is free.  Locked."""
-        if not task.slot:
-            return None
-        following = self.ledger.next()
-        task.slot = False
-        if following is None:
-            self.ledger.free += 1
-        else:
-            following.slot = True
-        return following
+        return self.slots.pass_on(task)

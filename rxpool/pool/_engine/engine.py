@@ -21,7 +21,8 @@ from rxpool.pool._engine.graph import Graph
 from rxpool.pool._engine.runner import Runner
 from rxpool.pool._engine.thread_runner import ThreadRunner
 from rxpool.pool._engine.timeouts import Timeouts
-from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.task import Task
 
 __all__ = ("Engine",)
 
@@ -29,7 +30,7 @@ _DEEPEST: Final = 100  #: tasks that one thread may run inside one another
 
 
 class Engine(Dispatcher):
-    """All that the pool's flows, calls and iterators need of a ledger and a backend.
+    """All that the pool's flows, calls and iterators need of a state and a backend.
 
     Put together of parts, each in its own file: a `Dispatcher` (which it is) with its books,
     `Timeouts`, the `FailureHandler`, and the `Runner` that its backend calls.  Here is what
@@ -58,9 +59,9 @@ class Engine(Dispatcher):
         with self._resizing:  # the backend and the books agree on who came last
             self.backend.resize(slots)
             with self.lock:
-                self.ledger.resize(slots)
+                self.slots.resize(slots)
                 for binding in self.flows:
-                    self.ledger.enlist(binding.ledger)
+                    binding.state.mark_runnable()
                 chores = self.chores()
         self.carry_out(chores)
 
@@ -107,7 +108,7 @@ class Engine(Dispatcher):
     def _lend_all(self) -> None:
         """The tasks that the caller works for need no slot any more."""
         for task in busy_here():
-            if task.flow.ledger is self.ledger:
+            if task.flow.slots is self.slots:
                 self.lend(task)
         if any(busy.running is None or busy.settled for busy in here.stack):
             with suppress(WouldBlock):  # it does not say that it waits
@@ -120,7 +121,7 @@ class Engine(Dispatcher):
             # One of a lot has a slot when those before it are settled.
             will_run = task.running is False and task in task.flow.tasks
             if runs:
-                self.ledger.lend(task)
+                self.slots.yield_slot(task)
             chores = self.chores()
         if runs or will_run:
             self.backend.lend((task,))
@@ -146,14 +147,14 @@ class Engine(Dispatcher):
             for flow in flows:
                 flow.condemn(error, flow in fed)
         for flow in flows:
-            self.backend.look_at(flow.ledger.tasks.copy())  # outcomes say what ran
+            self.backend.look_at(flow.state.tasks.copy())  # outcomes say what ran
             flow.terminate(reason)
         with self.lock:
             cancelled = self.sums().sums["cancelled"] - before
         if cancelled:
             self.meter.chronicle.terminated(reason, cancelled)
 
-    def wait_for_room(self, flow: FlowLedger, task: Task, what: str) -> bool:
+    def wait_for_room(self, flow: FlowState, task: Task, what: str) -> bool:
         """Wait until *flow* has room, or has taken *task* without (True).
 
         A thread that works for this pool runs waiting tasks instead of waiting.  One that
@@ -166,7 +167,7 @@ class Engine(Dispatcher):
         if delivering and flow.binding.leads_to(delivering):
             with self.lock:
                 if not flow.ended:
-                    self.ledger.force(flow, task)
+                    self.slots.force(flow, task)
                 chores = self.chores()
             self.carry_out(chores)
             return True
@@ -176,7 +177,7 @@ class Engine(Dispatcher):
             try:
                 helped = self._help(flow, task, stack, what)
             except WouldBlock:
-                if not (flow.pulled and flow.inside() <= flow.max_pending + flow.limit()):
+                if not flow.capacity.had_room():
                     raise
                 # There was room when the source looked.
                 self._force(flow, task)
@@ -185,7 +186,7 @@ class Engine(Dispatcher):
                 return helped
             self.make_way(flow)
         if not can_wait(self.clock):
-            if flow.pulled and flow.inside() <= flow.max_pending + flow.limit():
+            if flow.capacity.had_room():
                 # There was room when the source looked; then a task ended meanwhile.
                 self._force(flow, task)
                 return True
@@ -196,9 +197,9 @@ class Engine(Dispatcher):
                 "'drop_newest', or "
             )
             raise WouldBlock(
-                f"{what}: {flow.max_pending} items wait already (max_pending), and this thread "
-                f"cannot wait (virtual time, or a running event loop); {advice}raise "
-                "max_pending"
+                f"{what}: {flow.capacity.max_pending} items wait already (max_pending), and "
+                "this thread cannot wait (virtual time, or a running event loop); "
+                f"{advice}raise max_pending"
             )
         gate = new_gate()
         if self.on_room(flow, gate.release):
@@ -207,7 +208,7 @@ class Engine(Dispatcher):
             pass_gate(gate)
         return False
 
-    def _hold_back(self, flow: FlowLedger, task: Task) -> bool:
+    def _hold_back(self, flow: FlowState, task: Task) -> bool:
         """Take a result of another flow without room, but let that flow wait from now on.
 
         It waits without a thread.  One that waited here might keep others from delivering
@@ -223,16 +224,16 @@ class Engine(Dispatcher):
             self._force(flow, task)
         return learnt
 
-    def _force(self, flow: FlowLedger, task: Task) -> None:
+    def _force(self, flow: FlowState, task: Task) -> None:
         """Take *task* whether there is room or not."""
         with self.lock:
             if not flow.ended:
-                self.ledger.force(flow, task)
+                self.slots.force(flow, task)
             chores = self.chores()
         self.carry_out(chores)
 
     def _help(
-        self, flow: FlowLedger, task: Task | None, stack: list[Task], what: str
+        self, flow: FlowState, task: Task | None, stack: list[Task], what: str
     ) -> bool | None:
         """Make room by running a task here: whether that was *task*; None: wait after all."""
         if not (self.backend.runs_here or self.backend.helps):
@@ -247,11 +248,11 @@ class Engine(Dispatcher):
                 "thread; raise max_pending"
             )
         with self.lock:
-            if flow.has_room():
+            if flow.capacity.has_room():
                 return False
-            chosen = self.ledger.take(flow, nested)
-            if chosen is None and task is not None and not flow.max_pending:
-                chosen = task if self.ledger.start_directly(flow, task, nested) else None
+            chosen = self.slots.take(flow, nested)
+            if chosen is None and task is not None and not flow.capacity.max_pending:
+                chosen = task if self.slots.start_directly(flow, task, nested) else None
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:
@@ -285,7 +286,7 @@ class Engine(Dispatcher):
             self._lend_all()
             return
         with self.lock:
-            mine = self.ledger.take_this(task)
+            mine = self.slots.take_this(task)
             chores = self.chores()
         self.carry_out(chores)
         if mine:
@@ -293,7 +294,7 @@ class Engine(Dispatcher):
         if not mine or task.flow.parked:
             self.make_way(task.flow)
 
-    def make_way(self, flow: FlowLedger) -> None:
+    def make_way(self, flow: FlowState) -> None:
         """The caller is going to wait for *flow*, and has nothing of it to run meanwhile.
 
         What comes back from a wait for another attempt, or for a limit, finds a slot then.
@@ -301,13 +302,13 @@ class Engine(Dispatcher):
         if flow.policies is not None:
             self.give_way()
 
-    def run_one(self, flow: FlowLedger) -> bool:
+    def run_one(self, flow: FlowState) -> bool:
         """Run a waiting task of *flow* here, if this thread works for the pool."""
         if not self.works_here() or not self.backend.runs_here:
             return False
         nested = any(busy.flow is flow and busy.running is not False for busy in here.stack)
         with self.lock:
-            chosen = self.ledger.take(flow, nested)
+            chosen = self.slots.take(flow, nested)
             chores = self.chores()
         self.carry_out(chores)
         if chosen is not None:

@@ -8,8 +8,9 @@ from rxpool._core.causes import as_failure, caused
 from rxpool.policies._http import BadResponse
 from rxpool.pool._engine.dispatcher import Dispatcher
 from rxpool.pool._engine.gate import Gate, Policies
-from rxpool.pool._state.ledger import FlowLedger, Task
-from rxpool.pool._state.partly import PartlyFailed, groups_of
+from rxpool.pool._state.batches import PartlyFailed, groups_of
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.task import Task
 
 __all__ = ("FailureHandler",)
 
@@ -23,12 +24,12 @@ class FailureHandler:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def guard(self, flow: FlowLedger, policies: Policies, fn: Callable[..., Any]) -> None:
+    def guard(self, flow: FlowState, policies: Policies, fn: Callable[..., Any]) -> None:
         """Have *policies* decide over the tasks of a new flow."""
         if policies.any:
             if policies.breaker is not None:
                 self._dispatcher.meter.follow(policies.breaker)
-            later = self._dispatcher.ledger.later.append
+            later = self._dispatcher.effects.later.append
             gate = Gate(policies, fn, self._dispatcher.clock, self._wake, self._judge, later)
             flow.policies = gate
             flow.gate = gate if gate.admits else None
@@ -47,7 +48,7 @@ class FailureHandler:
         wait, value = None, None
         try:
             policies.failed(permit, error, task.took or 0.0, task)
-            wait = policies.wait(task, error, flow.accepted - len(flow.waiting))
+            wait = policies.wait(task, error, flow.counts.accepted - len(flow.waiting))
         except BaseException as raised:
             error = as_failure(caused(raised, error))
         if wait is not None and not self._comes_too_late(task, wait):
@@ -62,7 +63,7 @@ class FailureHandler:
                 assert error is not None
                 error = caused(raised, error)
         with self._dispatcher.lock:
-            self._dispatcher.ledger.conclude(task, value, error)
+            task.flow.parking.resolve(task, value, error)
         self._dispatcher.see_to(flow)
 
     def _comes_too_late(self, task: Task, wait: float) -> bool:
@@ -85,7 +86,8 @@ class FailureHandler:
             results = [_instead(raised, result) for result in results]
         else:
             # A budget that counts batches is asked once for each.
-            for place, wait in policies.waits(task, results, flow.accepted - len(flow.waiting)):
+            first_attempts = flow.counts.accepted - len(flow.waiting)
+            for place, wait in policies.waits(task, results, first_attempts):
                 if isinstance(wait, BaseException):
                     results[place] = wait
                 elif not self._comes_too_late(task, wait):
@@ -93,12 +95,12 @@ class FailureHandler:
                     longest = max(longest, wait)
         if not again:
             with self._dispatcher.lock:
-                self._dispatcher.ledger.conclude(task, results, None)
+                task.flow.parking.resolve(task, results, None)
             self._dispatcher.see_to(flow)
             return
         groups = groups_of(task.item, results, again, flow.results.ordered)
         with self._dispatcher.lock:
-            parts = self._dispatcher.ledger.divide(task, groups)
+            parts = task.flow.parking.divide(task, groups)
         if parts is not None and self._dispatcher.meter.heard:
             self._dispatcher.meter.retried(task, results[min(again)], longest)
         for part in parts or ():
@@ -107,7 +109,7 @@ class FailureHandler:
 
     def _try_again(self, task: Task, error: BaseException, wait: float) -> None:
         with self._dispatcher.lock:
-            other = self._dispatcher.ledger.try_again(task)
+            other = task.flow.parking.next_attempt(task)
         if other is None:
             return
         if self._dispatcher.meter.heard:
@@ -132,14 +134,14 @@ class FailureHandler:
     def _restart(self, task: Task, _: Any) -> None:
         """The wait of *task* is over."""
         with self._dispatcher.lock:
-            self._dispatcher.ledger.restart(task)
+            task.flow.parking.requeue(task)
             chores = self._dispatcher.chores()
         self._dispatcher.carry_out(chores)
 
     def _wake(self, task: Task) -> None:
         """It is time for *task* to ask its limit again."""
         with self._dispatcher.lock:
-            self._dispatcher.ledger.wake(task)
+            task.flow.parking.wake(task)
             chores = self._dispatcher.chores()
         self._dispatcher.carry_out(chores)
 

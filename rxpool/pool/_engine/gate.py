@@ -15,9 +15,9 @@ from rxpool.policies._arguments import MISSING, asked_pause, flaw, looks_at_resu
 from rxpool.policies._breaker import breaker_door
 from rxpool.policies._limit import limit_door
 from rxpool.pool._engine.binding import NO_VALUE
-from rxpool.pool._state.parking import GO, WAIT, Stored
-from rxpool.pool._state.partly import PartlyFailed
+from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.task import Task
+from rxpool.pool._state.verdicts import START, WAIT, Known
 from rxpool.records import Journal
 from rxpool.timing import Clock
 
@@ -66,11 +66,11 @@ class Gate:
         "_run",
         "_wake",
         "admits",
-        "apart",
         "judge",
+        "lock_free",
         "looks",
+        "per_key",
         "policies",
-        "quick",
     )
 
     def __init__(
@@ -88,9 +88,9 @@ class Gate:
         #: whether it is asked before each attempt
         self.admits = bool(policies.breaker or policies.limit or policies.journal)
         #: whether tasks that wait for the limit may be passed by others
-        self.apart = self._limit is not None and self._limit.keyed
+        self.per_key = self._limit is not None and self._limit.keyed
         #: whether it can be asked without the engine's lock, from one task to the next
-        self.quick = policies.breaker is not None and not (policies.limit or policies.journal)
+        self.lock_free = bool(policies.breaker) and not (policies.limit or policies.journal)
         #: whether items are batches, so that each result of a call counts for itself
         self._batches: bool = getattr(fn, "of_batches", False)
         self._on_result = looks_at_results(policies.retry)
@@ -143,13 +143,13 @@ class Gate:
     def admit(self, task: Task) -> Any:
         """Whether an attempt may start now.
 
-        GO, WAIT, the error that it fails with, or `Stored`: it need not.
+        START, WAIT, the error that it fails with, or `Known`: it need not.
         """
         breaker, limit = self._breaker, self._limit
         if self._run is not None:
             _, found = task.extra.journalled
             if found is not None:
-                return Stored(found[0]) if isinstance(found, tuple) else found
+                return Known(found[0]) if isinstance(found, tuple) else found
         now = self._clock.now()
         permit = -1
         if breaker is not None:
@@ -178,7 +178,7 @@ class Gate:
             if (asked := task.extra.asked) is not None:
                 task.extra.held = now - asked
         task.permit = permit
-        return GO
+        return START
 
     def _release(self, permit: int) -> None:
         if permit >= 0:
@@ -228,7 +228,7 @@ class Gate:
             self._hedged = first_attempts
         return self._hedges.withdraw(now)
 
-    # -- under the lock or not, if it is `quick` --------------------------------------------
+    # -- under the lock or not, if it is `lock_free` ------------------------------------------
 
     def permit(self, now: float) -> int:
         """A permit for an attempt that is about to start, or -1."""

@@ -9,7 +9,9 @@ from rxpool._core.reach import Way, is_node, left_behind, not_followed, way_from
 from rxpool._core.stage import Stage
 from rxpool._forks import afresh
 from rxpool.pool._engine.books import Books
-from rxpool.pool._state.ledger import FlowLedger, Ledger, Task
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import Slots
+from rxpool.pool._state.task import Task
 
 __all__ = ("Graph", "closure", "is_stage")
 
@@ -36,7 +38,7 @@ def is_stage(node: Node) -> TypeGuard[Stage[Any, Any]]:
     return isinstance(node, Stage)
 
 
-not_followed(Books, FlowLedger, Ledger, Task)
+not_followed(Books, FlowState, Slots, Task)
 
 
 class Graph:

@@ -17,7 +17,7 @@ from rxpool.metrics.names import error_type
 from rxpool.policies import BreakerEvent, CircuitBreaker
 from rxpool.pool._engine.task_log import Chronicle
 from rxpool.pool._engine.trace_lanes import Lanes
-from rxpool.pool._state.notes import ATTEMPT, SETTLED, Note
+from rxpool.pool._state.effects import ATTEMPT, SETTLED, Note
 from rxpool.pool._state.task import NOT_YET, Task
 
 __all__ = ("Meter",)
@@ -43,9 +43,9 @@ class _Taker(ObserverBase[MetricEvent]):
 
 
 class Meter:
-    """Turns notes of the ledger into events, for whoever listens.
+    """Turns notes of the state into events, for whoever listens.
 
-    ``heard`` says whether anybody does; the ledger takes notes only then.  Notes come from
+    ``heard`` says whether anybody does; the state takes notes only then.  Notes come from
     any thread, with no lock held, and events go out on that thread.  ``_lock`` guards lanes
     and breakers, and nothing foreign is called under it.
     """
@@ -105,7 +105,7 @@ class Meter:
         given = self._pool if attributes is None else attributes
         self.metrics.send(MetricEvent(name, value, unit, self.now(), given))
 
-    # -- what the ledger noted ----------------------------------------------------------
+    # -- what the state noted ----------------------------------------------------------
 
     def tell(self, notes: Sequence[Note]) -> None:
         """Tell of what happened under the lock."""
@@ -243,7 +243,7 @@ class Meter:
         self.emit("rxpool.tasks", 1, "{task}", attributes)
         if outcome == "dropped":
             flow = task.flow
-            policy = flow.overflow if flow.most is None else "newest"
+            policy = flow.capacity.overflow if flow.capacity.max_items is None else "newest"
             self.emit("rxpool.dropped", 1, "{item}", {"policy": policy} | self._pool)
 
     def _refused(self, task: Task) -> None:

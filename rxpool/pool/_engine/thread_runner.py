@@ -11,7 +11,7 @@ from rxpool.pool._engine.awaitables import Awaitables
 from rxpool.pool._engine.binding import here
 from rxpool.pool._engine.dispatcher import Dispatcher
 from rxpool.pool._engine.timeouts import Timeouts
-from rxpool.pool._state.ledger import Task
+from rxpool.pool._state.task import Task
 
 __all__ = ("ThreadRunner",)
 
@@ -95,8 +95,8 @@ class ThreadRunner:
         fn, swift = binding.fn, binding.swift
         pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
         dispatcher, special = self._dispatcher, self._special
-        producers, now, ledger = dispatcher.waiting_producers, dispatcher.now, dispatcher.ledger
-        ring, meter = ledger.ring, dispatcher.meter
+        producers, now, slots = dispatcher.waiting_producers, dispatcher.now, dispatcher.slots
+        ring, meter = slots.ring, dispatcher.meter
         cell = [0]  # successes that the books do not have yet
         value = error = None
         work = False
@@ -129,7 +129,7 @@ class ThreadRunner:
                     work = True
                     break
                 known = type(value)
-            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot or ledger.free < 0:
+            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot or slots.free < 0:
                 break
             try:
                 remove(task)
@@ -141,7 +141,7 @@ class ThreadRunner:
             task.took = ended - started
             task.value = value
             if not cell[0]:
-                flow.cells.append(cell)
+                flow.counts.local.append(cell)
             cell[0] += 1
             if gate is not None:
                 gate.good(task, ended)
@@ -168,7 +168,7 @@ class ThreadRunner:
             add(task)
             if meter.heard:
                 meter.starting(task)
-            if flow.cut_off is not None:
+            if flow.cancellation.reason is not None:
                 # The flow is being cancelled, perhaps without having seen this task.
                 try:
                     remove(task)
@@ -182,7 +182,7 @@ class ThreadRunner:
             end_child(error)
         if cell[0]:
             with self._dispatcher.lock:
-                self._dispatcher.ledger.close_cell(flow, cell)
+                flow.counts.close(cell)
         if work:
             return self._go_on(task, value, context)
         return self._dispatcher.settle(task, value, error)
@@ -192,12 +192,12 @@ class ThreadRunner:
         flow = task.flow
         binding = flow.binding
         with self._dispatcher.lock:
-            self._dispatcher.ledger.close_cell(flow, cell)
+            flow.counts.close(cell)
             flow.running -= 1
             if disown:
-                self._dispatcher.ledger.disown(task)
+                task.flow.cancellation.disown(task)
             if flow.waiting:
-                self._dispatcher.ledger.enlist(flow)
+                flow.mark_runnable()
             entry = binding.claim()
             following = self._dispatcher.next_for(task) if entry is None else None
             chores = self._dispatcher.chores()

@@ -3,8 +3,9 @@
 from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpool.pool._engine.dispatcher import Dispatcher
-from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.overdue import overdue_error
+from rxpool.pool._state.task import Task
 
 __all__ = ("Timeouts",)
 
@@ -19,7 +20,7 @@ class Timeouts:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    def watch(self, flow: FlowLedger) -> None:
+    def watch(self, flow: FlowState) -> None:
         """Tasks of *flow* came in or started: see that its alarm is set."""
         with self._dispatcher.lock:
             if flow.times.armed:
@@ -33,7 +34,7 @@ class Timeouts:
             flow.times.alarm = alarm = SingleAssignmentDisposable()
         alarm.disposable = self._dispatcher.clock.alarm(due, lambda now: self._ring(flow, now))
 
-    def _ring(self, flow: FlowLedger, now: float) -> None:
+    def _ring(self, flow: FlowState, now: float) -> None:
         # First this, then the look: a worker first starts a task, then looks whether an
         # alarm is set.
         flow.times.armed = False
@@ -44,7 +45,7 @@ class Timeouts:
         with self._dispatcher.lock:
             for task, limit in flow.times.overdue(now):
                 if limit == "hedge":
-                    if (other := self._dispatcher.ledger.hedge(task, now)) is not None:
+                    if (other := task.flow.hedging.start(task, now)) is not None:
                         seconds.append(other)
                     continue
                 if self._dispatcher.waits_out and task in flow.tasks and task.inner is None:
@@ -56,11 +57,11 @@ class Timeouts:
                 if task in flow.tasks and self._dispatcher.backend.ends_itself:
                     task.own().ending = True
                     far.append((task, error))
-                elif self._dispatcher.ledger.settle(task, None, error, now):
-                    self._dispatcher.ledger.release(task)
+                elif task.flow.settle(task, None, error, now):
+                    self._dispatcher.slots.release(task)
                     ended.append(task)
                 else:
-                    self._dispatcher.ledger.fail_waiting(task, error)
+                    task.flow.parking.fail(task, error)
             entry = flow.binding.claim()
             chores = self._dispatcher.chores()
         for task, error in far:

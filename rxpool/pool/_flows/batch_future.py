@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from rxpool._forks import afresh, bury
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.calls import PoolFuture
-from rxpool.pool._state.ledger import FlowLedger
+from rxpool.pool._state.flow_state import FlowState
 
 __all__ = ("BatchFuture",)
 
@@ -23,7 +23,7 @@ _R = TypeVar("_R")
 class _Calls(Protocol):
     """What a batch needs of the flow of its items."""
 
-    ledger: FlowLedger
+    state: FlowState
     batches: set[Any]
     _engine: Engine
 
@@ -124,7 +124,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
             if entered:
                 self._held = None
                 future.add_done_callback(self._note)
-            elif flow._engine.on_room(flow.ledger, self._feed):
+            elif flow._engine.on_room(flow.state, self._feed):
                 return
         self._all_in()
 

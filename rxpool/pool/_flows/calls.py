@@ -24,7 +24,9 @@ from rxpool._forks import bury, free
 from rxpool.backends import apply
 from rxpool.errors import PoolClosed
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._state.ledger import FULL, STARTED, FlowLedger, Task, Withdrawn
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import FULL, STARTED
+from rxpool.pool._state.task import Task, Withdrawn
 
 __all__ = ("Calls", "PoolFuture", "let_go")
 
@@ -116,8 +118,8 @@ class Calls:
     name = "submit"
     ended = False
 
-    def __init__(self, engine: Engine, ledger: FlowLedger) -> None:
-        self.ledger = ledger
+    def __init__(self, engine: Engine, state: FlowState) -> None:
+        self.state = state
         self.fn: Any = self._call
         self.swift: Callable[[Task], bool] | None = None
         self.sources: list[Node] = []
@@ -125,9 +127,9 @@ class Calls:
         self._opened = False
         self._line: dict[Sleeper, None] = {}  # coroutines that wait for room, in order
         self._unsettled: set[PoolFuture[Any]] = set()  # for a child that is forked meanwhile
-        ledger.binding = self
-        engine.standing.append(ledger)
-        ledger.divisible = False  # a call can be cancelled until its worker takes it
+        state.binding = self
+        engine.standing.append(state)
+        state.chunkable = False  # a call can be cancelled until its worker takes it
 
     def _call(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
         function, args, kwargs, future = call
@@ -169,7 +171,7 @@ class Calls:
         try:
             while next(iter(line)) is not sleeper or not self._enter(task, future, False):
                 if next(iter(line)) is sleeper and not self._engine.on_room(
-                    self.ledger, sleeper.wake
+                    self.state, sleeper.wake
                 ):
                     continue
                 self._engine.give_way()
@@ -188,7 +190,7 @@ class Calls:
     ) -> tuple[Task, PoolFuture[Any]]:
         future: PoolFuture[Any] = PoolFuture(self)
         call = (function, args, kwargs, future)
-        task = future._task = Task(self.ledger, call, self._engine.now())
+        task = future._task = Task(self.state, call, self._engine.now())
         context = copy_context()
         if len(context):
             task.context = context
@@ -208,14 +210,14 @@ class Calls:
         return entered
 
     def _accept(self, task: Task, waits: bool, admitted: bool) -> bool:
-        engine, ledger = self._engine, self.ledger
+        engine, state = self._engine, self.state
         if not self._opened:
             engine.meter.look()
         while True:
             entry = None
             with engine.lock:
                 self._check_open(admitted)
-                verdict = engine.ledger.accept(ledger, task)
+                verdict = engine.slots.accept(state, task)
                 if verdict != FULL:
                     self._open()
                     entry = self.claim()  # it may have been dropped
@@ -223,14 +225,14 @@ class Calls:
             if verdict == STARTED:
                 engine.start((task,))
             engine.carry_out(chores)
-            if ledger.times.deadline is not None and not ledger.times.armed:
-                engine.timeouts.watch(ledger)
+            if state.times.deadline is not None and not state.times.armed:
+                engine.timeouts.watch(state)
             engine.deliver(self, entry)
             if verdict != FULL:
                 return True
             if not waits:
                 return False
-            if engine.wait_for_room(ledger, task, self.name):
+            if engine.wait_for_room(state, task, self.name):
                 return True
             task.accepted = engine.now()
 
@@ -254,7 +256,7 @@ class Calls:
         with engine.lock:
             if task is None or task.running or task.settled:
                 return False
-            engine.ledger.withdraw(task, "the future was cancelled")
+            task.flow.cancellation.withdraw(task, "the future was cancelled")
             self._unsettled.discard(future)
             self.note_quiet()
             chores = engine.chores()
@@ -267,7 +269,7 @@ class Calls:
         if task is not None and not future.done():
             self._engine.run_waiting(task)
         elif not future.done():  # several calls
-            self._engine.make_way(self.ledger)
+            self._engine.make_way(self.state)
 
     def waits(self) -> None:
         """This thread is going to wait for a call."""
@@ -275,7 +277,7 @@ class Calls:
 
     def claim(self) -> Any:
         """A call that ended; calls are independent, so there is no turn to wait for."""
-        return self.ledger.fetch()
+        return self.state.fetch()
 
     again = claim
 
@@ -283,11 +285,11 @@ class Calls:
         """Futures take their results at once."""
         return False
 
-    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+    def leads_to(self, flows: Collection[FlowState]) -> bool:
         """The results go to futures."""
         return False
 
-    def blocker(self) -> FlowLedger | None:
+    def blocker(self) -> FlowState | None:
         """Futures hold nothing back."""
         return None
 
@@ -324,8 +326,8 @@ class Calls:
         """Settle every future now; those that did not run are cancelled."""
         engine = self._engine
         with engine.lock:
-            tasks = engine.ledger.cancel_running(self.ledger, reason, True, engine.now())
-            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            tasks = self.state.cancellation.running(reason, True, engine.now())
+            self.state.cancellation.waiting(reason, True)
             entry, chores = self.claim(), engine.chores()
         engine.carry_out(chores)
         engine.cut_off(tasks)
@@ -345,7 +347,7 @@ class Calls:
         return not self._opened
 
     def _is_quiet(self) -> bool:
-        return not self.ledger.in_flight and not self.ledger.undelivered
+        return not self.state.counts.in_flight and not self.state.undelivered
 
     def note_quiet(self) -> None:
         """With nothing in flight this is no flow that a closing pool waits for.  Locked."""

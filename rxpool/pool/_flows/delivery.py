@@ -13,9 +13,9 @@ from rxpool.errors import ItemDropped, PoolClosed, TaskCancelled
 from rxpool.outcomes import Failure, Outcome, Success
 from rxpool.pool._engine.binding import NO_VALUE
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.tally import Tally
-from rxpool.pool._state.task import NOT_YET
+from rxpool.pool._state.task import NOT_YET, Task
 
 __all__ = ("Outflow", "outcome_of")
 
@@ -40,9 +40,9 @@ class Outflow:
     """Gives results to the observer, one at a time.
 
     Whoever holds the `_token` delivers until there is nothing more; others leave their
-    results in the ledger.  Nobody waits for the token.  The engine's lock guards the other
+    results in the state.  Nobody waits for the token.  The engine's lock guards the other
     fields.  If an inlet further down has no room the flow is `_paused`: its results stay in
-    the ledger, which holds back its own source, and the inlet resumes it.
+    the state, which holds back its own source, and the inlet resumes it.
     """
 
     __slots__ = (
@@ -62,8 +62,8 @@ class Outflow:
         "_token",
         "collects",
         "engine",
-        "ledger",
         "name",
+        "state",
         "swift",
         "watchers",
     )
@@ -73,14 +73,14 @@ class Outflow:
     def __init__(
         self,
         engine: Engine,
-        ledger: FlowLedger,
+        state: FlowState,
         observer: abc.ObserverBase[Any],
         on_failure: Any,
         outcomes: bool,
         name: str,
         inlet: Inlet | None,
     ) -> None:
-        self.ledger = ledger
+        self.state = state
         self.name = name
         self.collects = outcomes
         self.engine = self._engine = engine
@@ -98,7 +98,7 @@ class Outflow:
         self._paused = False
         self._now = engine.now
         # Where an inlet or a bound of the flow's own has to be looked at, that needs the lock.
-        plain = inlet is None and ledger.concurrency is None and ledger.plain
+        plain = inlet is None and state.capacity.concurrency is None and state.lock_free
         self.swift: Callable[[Task], bool] | None = self._swift if plain else None
 
     @property
@@ -109,13 +109,13 @@ class Outflow:
     @property
     def ending(self) -> bool:
         """See `Node`."""
-        return self.ledger.ended and not self._over
+        return self.state.ended and not self._over
 
     @property
     def busy(self) -> bool:
         """See `Node`."""
-        ledger = self.ledger
-        return bool(ledger.in_flight or ledger.undelivered) or self.delivering()
+        state = self.state
+        return bool(state.counts.in_flight or state.undelivered) or self.delivering()
 
     @property
     def feeds(self) -> Any:
@@ -126,9 +126,9 @@ class Outflow:
         """Whether the observer is busy with a result."""
         return self._token.locked()
 
-    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+    def leads_to(self, flows: Collection[FlowState]) -> bool:
         """Whether this is one of *flows*, or its results go into one of them."""
-        if self.ledger in flows:
+        if self.state in flows:
             return True
         return isinstance(self._inlet, Outflow) and self._inlet.leads_to(flows)
 
@@ -145,11 +145,11 @@ class Outflow:
             self.swift = None
         return self._inlet is fed
 
-    def blocker(self) -> FlowLedger | None:
+    def blocker(self) -> FlowState | None:
         """The flow of this pool that keeps this one's results from going on."""
         inlet = self._inlet
         if self._paused and isinstance(inlet, Outflow) and inlet._engine is self._engine:
-            return inlet.ledger
+            return inlet.state
         return None
 
     def claim(self) -> Any:
@@ -159,8 +159,8 @@ class Outflow:
         """
         if self._paused or self._over:
             return None
-        ledger, token = self.ledger, self._token
-        results = ledger.results
+        state, token = self.state, self._token
+        results = state.results
         while results.done or results.reordered:
             inlet = self._inlet
             full = inlet is not None and inlet.holds_back and not inlet.room()
@@ -170,15 +170,15 @@ class Outflow:
                 return None
             if not token.acquire(False):
                 return None
-            entry = results.fetch(ledger.parked)
+            entry = results.fetch(state.parked)
             if entry is not None:
-                if ledger.waiting and not ledger.listed:
-                    ledger.were_fetched()
+                if state.waiting and not state.runnable:
+                    state.were_fetched()
                 return entry
             token.release()
             if results.ordered:
                 break  # the head of the line is not done
-        if ledger.ended and ledger.finished and token.acquire(False):
+        if state.ended and state.finished and token.acquire(False):
             return _END
         return None
 
@@ -189,7 +189,7 @@ class Outflow:
 
     def _swift(self, task: Task) -> bool:
         """Deliver *task* without the engine's lock, or leave it to who delivers already."""
-        done, token = self.ledger.done, self._token
+        done, token = self.state.done, self._token
         if self.swift is None:  # an inlet was learnt: `claim` looks whether it has room
             done.append(task)
             return False
@@ -212,7 +212,7 @@ class Outflow:
 
     def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """The same for several that ended well; *cell* counts each before it is delivered."""
-        if self.ledger.done or not self._token.acquire(False):
+        if self.state.done or not self._token.acquire(False):
             for task in tasks:
                 cell[0] += 1
                 self._swift(task)
@@ -237,14 +237,14 @@ class Outflow:
 
     def _deliver_rest(self) -> None:
         """Deliver what others left, and give the token back."""
-        done, token = self.ledger.done, self._token
+        done, token = self.state.done, self._token
         while True:
             while done and not self._over and self.swift is not None:
                 try:
                     entry = done.popleft()
                 except IndexError:  # disposed on another thread
                     break
-                self._engine.see_to_parked(self.ledger)
+                self._engine.see_to_parked(self.state)
                 self.send(entry)
             token.release()
             # Look again: what came in meanwhile was left by one who found the token taken.
@@ -256,7 +256,7 @@ class Outflow:
         """Deliver an entry to the observer."""
         try:
             if type(entry) is Task:
-                if self.ledger.results.ordered and self._engine.meter.heard:
+                if self.state.results.ordered and self._engine.meter.heard:
                     self._engine.meter.reordered(entry)
                 self._give(entry)
             elif entry is _END:

@@ -17,8 +17,9 @@ from rxpool.pool._engine.binding import NO_VALUE
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.delivery import outcome_of
 from rxpool.pool._flows.options import FlowOptions
-from rxpool.pool._state.ledger import FlowLedger, Task
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.tally import Tally
+from rxpool.pool._state.task import Task
 
 __all__ = ("Feed",)
 
@@ -46,13 +47,13 @@ class Feed:
         items: Iterable[Any],
         outcomes: bool = False,
     ) -> None:
-        ledger = options.open(engine.ledger, outcomes)
+        state = options.open(engine.slots, outcomes)
         self.collects = self._outcomes = outcomes
         self.name = "collect" if outcomes else "imap"
         self.fn: Any = options.fn
-        self.ledger = ledger
+        self.state = state
         self.engine = self._engine = engine
-        engine.failures.guard(ledger, options.policies, options.fn)
+        engine.failures.guard(state, options.policies, options.fn)
         self._on_failure = options.on_failure
         most = options.max_failures
         self._tally = None if most is None else Tally(self.name, most)
@@ -71,8 +72,8 @@ class Feed:
         self._over = False
         self._foreign: str | None = None  # in a forked child: why nothing comes
         self.sources: list[Node] = []
-        self.swift = self._swift if ledger.plain else None
-        ledger.binding = self
+        self.swift = self._swift if state.lock_free else None
+        state.binding = self
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.
         engine.open(self, lend=not engine.backend.runs_here)
 
@@ -92,8 +93,8 @@ class Feed:
 
     def claim(self) -> Any:
         """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
-        ledger = self.ledger
-        if ledger.ended and not (ledger.waiting or ledger.running or ledger.parked):
+        state = self.state
+        if state.ended and not (state.waiting or state.running or state.parked):
             # What is left is up to the consumer; a closing pool need not wait for that.
             self._engine.errand(self._done)
         if self._gate is not None:
@@ -108,7 +109,7 @@ class Feed:
 
     def _swift(self, task: Task) -> bool:
         """Leave the result for the consumer; wake it if it waits."""
-        self.ledger.done.append(task)
+        self.state.done.append(task)
         if self._gate is None:
             return False
         with self._engine.lock:
@@ -120,7 +121,7 @@ class Feed:
     def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """The same for several that ended well; *cell* counts them."""
         cell[0] += len(tasks)
-        self.ledger.done.extend(tasks)
+        self.state.done.extend(tasks)
         if self._gate is not None:
             with self._engine.lock:
                 self.claim()
@@ -133,13 +134,13 @@ class Feed:
 
     def delivering(self) -> bool:
         """Whether whoever iterates is busy elsewhere while results wait."""
-        return self.ledger.undelivered > 0 and not self._fetching
+        return self.state.undelivered > 0 and not self._fetching
 
-    def leads_to(self, flows: Collection[FlowLedger]) -> bool:
+    def leads_to(self, flows: Collection[FlowState]) -> bool:
         """The results go to whoever iterates."""
         return False
 
-    def blocker(self) -> FlowLedger | None:
+    def blocker(self) -> FlowState | None:
         """The consumer holds this back, no flow does."""
         return None
 
@@ -149,28 +150,28 @@ class Feed:
             if self._items is not None:
                 self._unread = self._items
             self._items = None
-            self.ledger.ended = True
-            self.ledger.unfetched = True
-            self._engine.ledger.enlist(self.ledger)
+            self.state.ended = True
+            self.state.capacity.unfetched = True
+            self.state.mark_runnable()
             self.claim()
             chores = self._engine.chores()
         self._engine.carry_out(chores)
 
     def condemn(self, error: Exception, fed: bool) -> None:
         """Read no more input.  Locked."""
-        ledger = self.ledger
-        if self._error is None and (not ledger.ended or ledger.in_flight):
+        state = self.state
+        if self._error is None and (not state.ended or state.counts.in_flight):
             self._error = error
-        ledger.ended = True
+        state.ended = True
 
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled."""
         engine = self._engine
         with engine.lock:
             self._items = None
-            self.ledger.ended = True
-            tasks = engine.ledger.cancel_running(self.ledger, reason, True, engine.now())
-            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            self.state.ended = True
+            tasks = self.state.cancellation.running(reason, True, engine.now())
+            self.state.cancellation.waiting(reason, True)
             self.claim()
             chores = engine.chores()
         engine.carry_out(chores)
@@ -195,11 +196,11 @@ class Feed:
                 return
             self._over = True
             self._items = None
-            self.ledger.ended = True
+            self.state.ended = True
             reason = f"{self.name}: the iterator was closed"
-            tasks = engine.ledger.cancel_running(self.ledger, reason, False, engine.now())
-            engine.ledger.cancel_waiting(self.ledger, reason, False)
-            engine.ledger.discard_done(self.ledger)
+            tasks = self.state.cancellation.running(reason, False, engine.now())
+            self.state.cancellation.waiting(reason, False)
+            self.state.results.discard()
             self.claim()
         self.values.clear()
         self._odd.clear()
@@ -279,7 +280,7 @@ class Feed:
 
     def _more(self, wake: Callable[[], object] | None) -> bool | None:  # noqa: C901 - one loop: fetch, else read, else wait
         """Fetch what is done; else read on; else wait; False at the end."""
-        engine, ledger = self._engine, self.ledger
+        engine, state = self._engine, self.state
         while True:
             gate = None
             with engine.lock:
@@ -288,15 +289,15 @@ class Feed:
                 if self._over:
                     return False
                 # What was fetched last time counted until now, when it has been returned.
-                entries = ledger.fetch_all()
+                entries = state.fetch_all()
                 self._sort(entries)
                 if not entries:
-                    if ledger.ended and ledger.finished:
+                    if state.ended and state.finished:
                         self._over = True
-                    elif self._all_read or not ledger.has_room():
+                    elif self._all_read or not state.capacity.has_room():
                         gate = new_gate()
                         self._gate = gate.release if wake is None else wake
-                        if ledger.done:  # from a worker that saw no gate
+                        if state.done:  # from a worker that saw no gate
                             self._gate = gate = None
                             continue
                 chores = engine.chores()
@@ -314,7 +315,7 @@ class Feed:
                 self._read()
             elif wake is not None:
                 return None
-            elif not engine.run_one(ledger):
+            elif not engine.run_one(state):
                 if engine.clock.virtual:
                     raise WouldBlock(
                         f"{self.name} cannot wait in virtual time; use pool.pull and pool.map"
@@ -345,11 +346,11 @@ class Feed:
 
     def _read(self) -> None:  # noqa: C901 - reading under all bounds, by the batch
         """Read input and hand it over, as much as there is room for."""
-        ledger, engine, ahead = self.ledger, self._engine, self._read_ahead
+        state, engine, ahead = self.state, self._engine, self._read_ahead
         items = self._items  # a closing pool takes it away
         if items is not None and not ahead:
             # An item read is an item ahead: never more than will surely be taken.
-            room = max(1, min(ledger.to_read(), _READ_MOST))
+            room = max(1, min(state.capacity.to_read(), _READ_MOST))
             until = perf_counter() + _READ_FOR
             try:
                 while room > 0:
@@ -367,34 +368,34 @@ class Feed:
                     raise  # now, not when what runs is done
                 self._items, self._error = None, as_failure(error)
         now = engine.now()
-        tasks = [Task(ledger, item, now) for item in ahead]
+        tasks = [Task(state, item, now) for item in ahead]
         context = copy_context()
         if len(context):
             for task in tasks:
                 task.context = context.copy()
-        if ledger.gate is not None:
+        if state.gate is not None:
             for task in tasks:
-                ledger.gate.prepare(task)
+                state.gate.prepare(task)
         refused: list[tuple[Task, BaseException]] = []
         if self._rank is not None:
             tasks = self._sort_out(tasks, refused)
         with engine.lock:
             taken, started = (len(tasks), 0)
             for task, reason in refused:
-                engine.ledger.refuse(ledger, task, reason)
-            if ledger.ended:
+                state.refuse(task, reason)
+            if state.ended:
                 self._refused = bool(ahead)
             else:
-                taken, started = engine.ledger.accept_many(ledger, tasks)
+                taken, started = engine.slots.accept_many(state, tasks)
             del ahead[:taken]
             if self._all_read:
-                ledger.ended = True
+                state.ended = True
             chores = engine.chores()
         if started:
             engine.start(tasks[:started])
         engine.carry_out(chores)
-        if ledger.times.deadline is not None and not ledger.times.armed:
-            engine.timeouts.watch(ledger)
+        if state.times.deadline is not None and not state.times.armed:
+            engine.timeouts.watch(state)
 
     def _sort_out(
         self, tasks: list[Task], refused: list[tuple[Task, BaseException]]
@@ -404,7 +405,7 @@ class Feed:
         good: list[Task] = []
         for task in tasks:
             try:
-                self._rank(self.ledger, task)
+                self._rank(self.state, task)
                 good.append(task)
             except BaseException as error:
                 if ends_program(error):

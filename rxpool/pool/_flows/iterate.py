@@ -24,7 +24,7 @@ from rxpool._threads import DaemonThread
 from rxpool.errors import InvalidArgumentType, PoolClosed, WouldBlock
 from rxpool.pool._engine.binding import busy_here, here
 from rxpool.pool._engine.graph import closure
-from rxpool.pool._state.ledger import Task
+from rxpool.pool._state.task import Task
 
 __all__ = ("Items", "iterate")
 
@@ -68,8 +68,8 @@ def _goes_on(node: Any) -> bool:
     """Whether a node needs nobody who is not known to come to its end."""
     if node.sources or node.ended or getattr(node, "ending", False):
         return True
-    ledger = getattr(node, "ledger", None)
-    return hasattr(node, "has_an_end") if ledger is None else ledger.ended
+    state = getattr(node, "state", None)
+    return hasattr(node, "has_an_end") if state is None else state.ended
 
 
 class Items(Generic[_T]):

@@ -13,7 +13,8 @@ from rxpool.errors import InvalidItem
 from rxpool.outcomes import Failure
 from rxpool.pool._flows.delivery import outcome_of
 from rxpool.pool._flows.subscription import Flow
-from rxpool.pool._state.ledger import STARTED, Task
+from rxpool.pool._state.slots import STARTED
+from rxpool.pool._state.task import Task
 
 __all__ = ("BatchFlow", "OfBatches", "SwitchFlow")
 
@@ -63,7 +64,7 @@ class BatchFlow(Flow):
             item = list(item)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
         elif self._rank is not None:  # it has no turn
             error = InvalidItem(f"map_batches takes lists, got {checks.shown(item)}")
-            self._refuse(Task(self.ledger, item, self._now()), error)
+            self._refuse(Task(self.state, item, self._now()), error)
             return
         super().on_next(item)
 
@@ -98,8 +99,8 @@ class SwitchFlow(Flow):
 
     def on_next(self, item: Any) -> None:
         """Cancel what waits or runs, and take *item*."""
-        engine, ledger = self._engine, self.ledger
-        task = Task(ledger, item, self._now())
+        engine, state = self._engine, self.state
+        task = Task(state, item, self._now())
         context = copy_context()
         if len(context):
             task.context = context
@@ -107,22 +108,22 @@ class SwitchFlow(Flow):
             self._refuse_all()
             return
         with engine.lock:
-            if self._over or ledger.ended:
+            if self._over or state.ended:
                 return
             reason = f"{self.name}: a newer item came"
-            gone = engine.ledger.cancel_running(ledger, reason, False, self._now())
-            ledger.cut_off = None
-            engine.ledger.cancel_waiting(ledger, reason, False)
-            engine.ledger.discard_done(ledger)
+            gone = state.cancellation.running(reason, False, self._now())
+            state.cancellation.reason = None
+            state.cancellation.waiting(reason, False)
+            state.results.discard()
             self._newest = task
-            verdict = engine.ledger.accept(ledger, task)
+            verdict = engine.slots.accept(state, task)
             chores = engine.chores()
         engine.cut_off(gone)
         if verdict == STARTED:
             engine.start((task,))
         engine.carry_out(chores)
-        if ledger.times.deadline is not None:
-            engine.timeouts.watch(ledger)
+        if state.times.deadline is not None:
+            engine.timeouts.watch(state)
 
     def _give(self, task: Task) -> None:
         if task is self._newest:

@@ -19,8 +19,8 @@ from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.batch_future import BatchFuture
 from rxpool.pool._flows.calls import Calls, PoolFuture
 from rxpool.pool._flows.options import FlowOptions
-from rxpool.pool._state.ledger import Task
 from rxpool.pool._state.report import FlowReport, counts_of
+from rxpool.pool._state.task import Task
 
 __all__ = ("ItemCalls", "ItemFuture", "MapWorker")
 
@@ -40,10 +40,10 @@ class ItemCalls(Calls):
     """The flow of all items of a `MapWorker`."""
 
     def __init__(self, engine: Engine, options: FlowOptions, name: str) -> None:
-        ledger = options.open(engine.ledger, keeps_drops=True)
-        engine.failures.guard(ledger, options.policies, options.fn)
-        super().__init__(engine, ledger)
-        ledger.divisible = True
+        state = options.open(engine.slots, emits_drops=True)
+        engine.failures.guard(state, options.policies, options.fn)
+        super().__init__(engine, state)
+        state.chunkable = True
         self.fn = options.fn
         self.name = name
         #: those with items that are not in the books yet; under the lock
@@ -66,7 +66,7 @@ class ItemCalls(Calls):
     def prepare(self, item: Any) -> ItemFuture[Any]:
         """A future for *item*, which is not in the books yet."""
         future: ItemFuture[Any] = ItemFuture(self)
-        task = future._task = Task(self.ledger, item, self._engine.now())
+        task = future._task = Task(self.state, item, self._engine.now())
         task.future = future
         context = copy_context()
         if len(context):
@@ -79,14 +79,14 @@ class ItemCalls(Calls):
         assert task is not None
         if self._rank is not None:
             try:
-                self._rank(self.ledger, task)
+                self._rank(self.state, task)
             except BaseException as error:
                 if ends_program(error):
                     raise
                 self._refuse(task, error)
                 return True
-        if self.ledger.gate is not None:
-            self.ledger.gate.prepare(task)
+        if self.state.gate is not None:
+            self.state.gate.prepare(task)
         return self._enter(task, future, waits)
 
     def _refuse(self, task: Task, error: BaseException) -> None:
@@ -94,7 +94,7 @@ class ItemCalls(Calls):
         engine = self._engine
         with engine.lock:
             self._open()
-            engine.ledger.refuse(self.ledger, task, error)
+            self.state.refuse(task, error)
             entry, chores = self.claim(), engine.chores()
         engine.carry_out(chores)
         engine.deliver(self, entry)
@@ -103,7 +103,7 @@ class ItemCalls(Calls):
         """See `Calls`; of one that waits for something else than a worker it is too late."""
         with self._engine.lock:
             task = future._task
-            if task is None or task not in self.ledger.waiting:
+            if task is None or task not in self.state.waiting:
                 return False
             return super().withdraw(future)
 
@@ -117,9 +117,9 @@ class ItemCalls(Calls):
 
     def futures(self) -> list[PoolFuture[Any]]:
         """Of all items and batches that are not settled."""
-        ledger = self.ledger
+        state = self.state
         with self._engine.lock:
-            tasks = [*ledger.waiting, *ledger.tasks.copy(), *ledger.parked]
+            tasks = [*state.waiting, *state.tasks.copy(), *state.parked]
             return [*self.batches, *(task.future for task in tasks)]
 
     def forked(self, why: str) -> None:
@@ -161,7 +161,7 @@ class MapWorker(Generic[_T, _R]):
     def pending(self) -> int:
         """Items that are accepted and not settled."""
         with self._engine.lock:
-            return self._calls.ledger.in_flight
+            return self._calls.state.counts.in_flight
 
     def execute(self, item: _T) -> ItemFuture[_R]:
         """Run the function on *item*; a future of its result, that can be awaited too.
@@ -211,7 +211,7 @@ class MapWorker(Generic[_T, _R]):
     def metrics(self) -> FlowReport:
         """What became of the items so far."""
         with self._engine.lock:
-            return FlowReport(self.name, **counts_of(self._calls.ledger))
+            return FlowReport(self.name, **counts_of(self._calls.state))
 
     def close(self, timeout: checks.Seconds | None = None) -> bool:
         """Take nothing more, and wait until what was accepted is settled.
@@ -231,7 +231,7 @@ class MapWorker(Generic[_T, _R]):
                 if not may_wait or (left is not None and left <= 0):
                     return False
                 engine.changed.wait(at_most(left))
-            engine.retire(calls.ledger)
+            engine.retire(calls.state)
         return True
 
     def cancel(self) -> int:

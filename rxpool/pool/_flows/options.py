@@ -14,8 +14,10 @@ from rxpool.outcomes import Failure
 from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry
 from rxpool.policies._arguments import ends, for_errors_alone, given, retry_given
 from rxpool.pool._engine.gate import NO_POLICIES, Policies
-from rxpool.pool._state.ledger import FlowLedger, Ledger, Task
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import Slots
 from rxpool.pool._state.tally import most_failures
+from rxpool.pool._state.task import Task
 from rxpool.records import Journal
 
 __all__ = (
@@ -182,38 +184,38 @@ class FlowOptions:
         elif self.key is not None:
             raise InvalidArgument(f"key needs order='key', got order={self.order!r}")
 
-    def rank(self, ledger: FlowLedger, task: Task) -> None:
+    def rank(self, state: FlowState, task: Task) -> None:
         """Ask the user's functions where *task* is to stand; their errors come out."""
-        assert ledger.sorted is not None
+        assert state.sorted is not None
         if self.key is not None:
             task.key = self.key(task.item)
             hash(task.key)
         priority = 0.0
         if self.priority is not None:
             priority = checks.number("priority", self.priority(task.item), least=-math.inf)
-        ledger.sorted.number(task, priority)
+        state.sorted.number(task, priority)
 
     @property
     def sorts(self) -> bool:
         """Whether items are looked at before they wait."""
         return self.key is not None or self.priority is not None
 
-    def open(self, ledger: Ledger, keeps_drops: bool) -> FlowLedger:
+    def open(self, slots: Slots, emits_drops: bool) -> FlowState:
         """The books of a new flow."""
-        return FlowLedger(
-            ledger,
+        return FlowState(
+            slots,
             concurrency=self.concurrency,
             ordered=self.order == "input",
             max_pending=self.max_pending,
             max_reorder=self.max_reorder,
             overflow=self.overflow,
-            keeps_drops=keeps_drops,
+            emits_drops=emits_drops,
             keyed=self.key is not None,
             prioritised=self.priority is not None,
             timeout=self.timeout,
             deadline=self.deadline,
-            most=self.most,
-            bisects=self.bisect,
+            max_items=self.most,
+            bisect=self.bisect,
         )
 
 

@@ -282,14 +282,14 @@ class _Others:
     def __init__(self, scheduler: abc.SchedulerBase, inlet: Inlet | None) -> None:
         self._trampolines = scheduler if isinstance(scheduler, TrampolineScheduler) else None
         self._virtual: Any = scheduler if isinstance(scheduler, VirtualTimeScheduler) else None
-        self._inlet: Any = getattr(inlet, "ledger", None)  # of a flow; what else is in between
+        self._inlet: Any = getattr(inlet, "state", None)  # of a flow; what else is in between
         self._left = _AT_ONCE
         self._arrived = self._length = 0
 
     def before(self) -> None:
         """An item is going to be given on."""
         if self._virtual is not None and self._inlet is not None:
-            self._arrived, self._length = self._inlet.accepted, len(self._virtual._queue)
+            self._arrived, self._length = self._inlet.counts.accepted, len(self._virtual._queue)
 
     def wait(self) -> bool:
         """It was: whether it is others' turn."""
@@ -305,7 +305,8 @@ class _Others:
             return False
         # In virtual time a turn may take a tick: only if it is the item that is on its way.
         return (
-            self._inlet.accepted == self._arrived and len(self._virtual._queue) > self._length
+            self._inlet.counts.accepted == self._arrived
+            and len(self._virtual._queue) > self._length
         )
 
 

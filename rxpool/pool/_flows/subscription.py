@@ -12,8 +12,10 @@ from rxpool._core.inlet import Inlet, Node, flows, tell_watchers
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.delivery import Outflow
 from rxpool.pool._flows.options import FlowOptions
-from rxpool.pool._state.ledger import DROPPED, FULL, STARTED, WAITING, FlowLedger, Task
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING
 from rxpool.pool._state.tally import Tally
+from rxpool.pool._state.task import Task
 
 __all__ = ("Flow",)
 
@@ -39,14 +41,14 @@ class Flow(Outflow):
         self,
         engine: Engine,
         options: FlowOptions,
-        ledger: FlowLedger,
+        state: FlowState,
         observer: abc.ObserverBase[Any],
         outcomes: bool,
         name: str,
         inlet: Inlet | None,
     ) -> None:
-        engine.failures.guard(ledger, options.policies, options.fn)
-        super().__init__(engine, ledger, observer, options.on_failure, outcomes, name, inlet)
+        engine.failures.guard(state, options.policies, options.fn)
+        super().__init__(engine, state, observer, options.on_failure, outcomes, name, inlet)
         self.fn = options.fn
         if options.max_failures is not None:
             self._tally = Tally(name, options.max_failures)
@@ -55,9 +57,9 @@ class Flow(Outflow):
         self.sources: list[Node] = []
         self.upstream = SingleAssignmentDisposable()
         self._rank = options.rank if options.sorts else None
-        self._accept = engine.ledger.accept
+        self._accept = engine.slots.accept
         self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
-        ledger.binding = self
+        state.binding = self
         flows[self] = None
 
     def function(self, task: Task) -> Callable[..., Any]:
@@ -76,34 +78,34 @@ class Flow(Outflow):
 
     def on_next(self, item: Any) -> None:  # noqa: C901 - the hot path of acceptance, in one piece
         """Take an item, or hold its producer back."""
-        ledger = self.ledger
-        task = Task(ledger, item, self._now())
-        if ledger.unweighed:
-            ledger.guess(item)
+        state = self.state
+        task = Task(state, item, self._now())
+        if state.capacity.unweighed:
+            state.capacity.guess(item)
         context = copy_context()
         if len(context):
             task.context = context
         if self._rank is not None:
             try:
-                self._rank(ledger, task)
+                self._rank(state, task)
             except BaseException as error:
                 if ends_program(error):
                     raise
                 self._refuse(task, error)
                 return
-        if ledger.gate is not None:
-            ledger.gate.prepare(task)
+        if state.gate is not None:
+            state.gate.prepare(task)
         while True:
             entry = chores = None
             try:
                 self._acquire()
-                if self._over or ledger.ended:
+                if self._over or state.ended:
                     break
-                verdict = self._accept(ledger, task)
+                verdict = self._accept(state, task)
                 if verdict == WAITING and not (
-                    ledger.times.deadline is not None
-                    or (ledger.gate is not None and self._engine.ledger.free > 0)
-                    or (ledger.keeps_drops and ledger.done)
+                    state.times.deadline is not None
+                    or (state.gate is not None and self._engine.slots.free > 0)
+                    or (state.emits_drops and state.done)
                     or (self._meter.heard and self._has_to_tell(task.accepted))
                 ):
                     return
@@ -111,7 +113,7 @@ class Flow(Outflow):
                     entry = self.claim()
                 chores = self._engine.chores()
             except Exception as error:  # Overflow
-                ledger.ended, self._failure = True, error
+                state.ended, self._failure = True, error
                 entry, chores = self.claim(), self._engine.chores()
                 verdict = DROPPED
             finally:
@@ -120,8 +122,8 @@ class Flow(Outflow):
                 self._engine.start((task,))
             if chores is not None:
                 self._engine.carry_out(chores)
-            if ledger.times.deadline is not None and not ledger.times.armed:
-                self._engine.timeouts.watch(ledger)
+            if state.times.deadline is not None and not state.times.armed:
+                self._engine.timeouts.watch(state)
             if entry is not None:
                 self._engine.deliver(self, entry)
             if verdict != FULL:
@@ -129,7 +131,7 @@ class Flow(Outflow):
                     self._let_go_of_source()
                 return
             try:
-                if self._engine.wait_for_room(ledger, task, self.name):
+                if self._engine.wait_for_room(state, task, self.name):
                     return
                 task.accepted = self._now()
             except Exception as error:  # WouldBlock
@@ -146,7 +148,7 @@ class Flow(Outflow):
 
     def _has_to_tell(self, now: float) -> bool:
         """Whether a subscriber of metrics should not have to wait for the next occasion."""
-        return bool(self._engine.ledger.notes) or self._meter.due(now)
+        return bool(self._engine.effects.notes) or self._meter.due(now)
 
     def on_error(self, error: Exception) -> None:
         """The source failed: what was accepted comes out first."""
@@ -161,9 +163,9 @@ class Flow(Outflow):
             self._refuse_all()
             return
         with self._engine.lock:
-            if self._over or self.ledger.ended:
+            if self._over or self.state.ended:
                 return
-            self.ledger.ended = True
+            self.state.ended = True
             self._failure = error
             entry, chores = self.claim(), self._engine.chores()
         self._engine.carry_out(chores)
@@ -173,25 +175,25 @@ class Flow(Outflow):
 
     def is_pulled(self) -> None:
         """See `Inlet`."""
-        self.ledger.pulled = True
+        self.state.capacity.pulled = True
 
     def room(self) -> bool:
         """Whether an item would be taken now."""
-        return self.ledger.has_room()
+        return self.state.capacity.has_room()
 
     @property
     def closed(self) -> bool:
         """See `Inlet`."""
-        return self._over or self.ledger.ended
+        return self._over or self.state.ended
 
     @property
     def holds_back(self) -> bool:
         """Whether a full inbox makes producers wait."""
-        return self.ledger.overflow == "block"
+        return self.state.capacity.overflow == "block"
 
     def on_room(self, resume: Callable[[], object]) -> bool:
         """See `Inlet`."""
-        return self._engine.on_room(self.ledger, resume)
+        return self._engine.on_room(self.state, resume)
 
     # -- the end ------------------------------------------------------------------------
 
@@ -220,11 +222,11 @@ class Flow(Outflow):
             if self._over:
                 return False
             self._over = True
-            self.ledger.ended = True
+            self.state.ended = True
             reason = f"{self.name}: the subscription was disposed"
-            tasks = engine.ledger.cancel_running(self.ledger, reason, False, self._now())
-            engine.ledger.cancel_waiting(self.ledger, reason, False)
-            engine.ledger.discard_done(self.ledger)
+            tasks = self.state.cancellation.running(reason, False, self._now())
+            self.state.cancellation.waiting(reason, False)
+            self.state.results.discard()
         self._let_go_of_source()
         engine.cut_off(tasks)
         return True
@@ -249,14 +251,14 @@ class Flow(Outflow):
 
     def condemn(self, error: Exception, fed: bool) -> None:
         """See `Binding`."""
-        ledger = self.ledger
+        state = self.state
         if self._over:
             return
         if self._failure is None:
-            cut = not ledger.ended and (fed or not self._outcomes)
-            if cut or (ledger.in_flight and not self._outcomes):
+            cut = not state.ended and (fed or not self._outcomes)
+            if cut or (state.counts.in_flight and not self._outcomes):
                 self._failure = error
-        ledger.ended = True
+        state.ended = True
 
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled, and deliver that."""
@@ -264,9 +266,9 @@ class Flow(Outflow):
         with engine.lock:
             if self._over:
                 return
-            self.ledger.ended = True
-            tasks = engine.ledger.cancel_running(self.ledger, reason, True, self._now())
-            engine.ledger.cancel_waiting(self.ledger, reason, True)
+            self.state.ended = True
+            tasks = self.state.cancellation.running(reason, True, self._now())
+            self.state.cancellation.waiting(reason, True)
             self._paused = False
             entry, chores = self.claim(), engine.chores()
         engine.carry_out(chores)
@@ -280,9 +282,9 @@ class Flow(Outflow):
             self._refuse_all()
             return
         with self._engine.lock:
-            if self._over or self.ledger.ended:
+            if self._over or self.state.ended:
                 return
-            self._engine.ledger.refuse(self.ledger, task, error)
+            self.state.refuse(task, error)
             entry, chores = self.claim(), self._engine.chores()
         self._engine.carry_out(chores)
         self._engine.deliver(self, entry)

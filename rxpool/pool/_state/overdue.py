@@ -1,7 +1,7 @@
 """What is said of tasks that were not in time."""
 
 from rxpool.errors import DeadlineExceeded, TaskTimeout
-from rxpool.pool._state.flow_ledger import FlowLedger
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
 
 __all__ = ("overdue_error", "why_late")
@@ -13,7 +13,7 @@ def why_late(task: Task, now: float) -> BaseException | None:
     return None if limit is None else overdue_error(task.flow, limit)
 
 
-def overdue_error(flow: FlowLedger, limit: str) -> BaseException:
+def overdue_error(flow: FlowState, limit: str) -> BaseException:
     """For a task of *flow* that did not keep the ``"timeout"`` or the ``"deadline"``."""
     name = flow.binding.name
     if limit == "timeout":

@@ -1,154 +1,170 @@
 """`Parking`: tasks that wait for something else than a slot, and hold none meanwhile."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
-from rxpool.pool._state.entries import Entries, halves
-from rxpool.pool._state.flow_ledger import FlowLedger
-from rxpool.pool._state.notes import REFUSED
-from rxpool.pool._state.partly import Group
-from rxpool.pool._state.task import NOT_YET, Task, again
+from rxpool.pool._state.batches import Group, can_be_halved, halves, part_of
+from rxpool.pool._state.parts import Flow
+from rxpool.pool._state.task import Task, again
+from rxpool.pool._state.verdicts import START, WAIT, Known
 
-__all__ = ("GO", "WAIT", "Parking", "Stored")
-
-# What a flow's gate answers, unless it is the error with which an attempt fails.
-GO: Final = "go"
-WAIT: Final = "wait"
+__all__ = ("Parking",)
 
 
-class Stored:
-    """What a flow's gate answers if the result is known already."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class Parking(Entries):
+class Parking:
     """Tasks that wait for a limit or for their next attempt, or whose failure is looked at."""
 
-    __slots__ = ()
+    __slots__ = ("_flow", "head", "tasks")
 
-    def admits(self, flow: FlowLedger, task: Task) -> bool:
-        """Whether *task*, which was taken out of what waits, may start."""
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+        #: what waits here, and what sets off that wait's end
+        self.tasks: dict[Task, Any] = {}
+        self.head: Task | None = None  #: waits for the gate, and all others behind it
+
+    def held_by_limit(self) -> bool:
+        """Whether an item that may start waits for a limit."""
+        if self.head is not None:
+            return True
+        gate = self._flow.gate
+        apart = gate is not None and gate.per_key
+        return apart and any(task.extra.asked is not None for task in self.tasks)
+
+    def admits(self, task: Task) -> bool:
+        """Whether the gate lets *task*, which was taken out of what waits, start."""
+        flow = self._flow
         verdict = flow.gate.admit(task)
-        if verdict is GO:
+        if verdict is START:
             return True
         if verdict is WAIT:
-            if flow.gate.apart:
+            if flow.gate.per_key:
                 flow.results.place(task)
-                flow.parked[task] = None  # others may pass it
+                self.tasks[task] = None  # others may pass it
             else:
                 flow.waiting.appendleft(task)
-                flow.holding = task
+                self.head = task
             return False
-        if type(verdict) is Stored:
+        if type(verdict) is Known:
             flow.results.place(task)
             task.settled = True
-            self._release_key(flow, task)
-            self._succeed(flow, task, verdict.value)
-            self.resolved.append(flow)
+            flow.release_key(task)
+            flow.succeed(task, verdict.value)
+            flow.effects.deliverable.append(flow)
             return False
-        if self.noting:
-            self.notes.append((REFUSED, task, "", verdict, None))
+        flow.effects.refused(task, verdict)
         task.own().refused += 1
-        self._suspend(flow, task, verdict)
+        self.suspend(task, verdict)
         return False
+
+    def suspend(self, task: Task, error: BaseException) -> None:
+        """A task has failed: out of the lock it is found out whether that is its end."""
+        flow = self._flow
+        task.settled = True
+        task.error = error
+        self.tasks[task] = None
+        permit, task.permit = task.permit, None
+        flow.effects.failed.append((task, permit))
+        flow.results.place(task)
+        flow.mark_runnable()
+
+    def resume(self, task: Task) -> None:
+        """A task waits for nothing special any more."""
+        alarm = self.tasks.pop(task)
+        if alarm is not None:
+            self._flow.effects.later.append(alarm.dispose)
+
+    def forget(self, task: Task) -> None:
+        """The gate need not think of a task any more."""
+        flow = self._flow
+        if flow.gate is not None:
+            flow.gate.cancelled(task)
+            if self.head is task:
+                self.head = None
+                flow.mark_runnable()
 
     def wake(self, task: Task) -> None:
         """It is time for *task* to ask its gate again."""
-        flow = task.flow
-        if flow.holding is task:
-            flow.holding = None
-        elif task in flow.parked and not task.settled:
-            self._unpark(flow, task)
+        flow = self._flow
+        if self.head is task:
+            self.head = None
+        elif task in self.tasks and not task.settled:
+            self.resume(task)
             flow.waiting.appendleft(task)
         else:
             return
         flow.gate.leave(task)  # if there is no slot for it, others may pass
-        self.enlist(flow)
+        flow.mark_runnable()
 
-    def try_again(self, task: Task) -> Task | None:
+    def next_attempt(self, task: Task) -> Task | None:
         """Another attempt is to be made of a task that failed; None: it was cancelled."""
-        flow = task.flow
-        if task not in flow.parked:
+        if task not in self.tasks:
             return None
         other = again(task)
-        self._unpark(flow, task)
-        flow.parked[other] = None
-        flow.results.replace(task, (other,))
+        self.resume(task)
+        self.tasks[other] = None
+        self._flow.results.replace(task, (other,))
         return other
 
-    def restart(self, task: Task) -> None:
+    def requeue(self, task: Task) -> None:
         """The wait for another attempt is over."""
-        flow = task.flow
-        if task in flow.parked:
-            self._unpark(flow, task)
-            flow.waiting.appendleft(task)
-            self.enlist(flow)
+        if task in self.tasks:
+            self.resume(task)
+            self._flow.waiting.appendleft(task)
+            self._flow.mark_runnable()
 
-    def conclude(self, task: Task, value: Any, error: BaseException | None) -> None:
+    def resolve(self, task: Task, value: Any, error: BaseException | None) -> None:
         """What becomes of a task that failed is known: *error*, or *value* in its place."""
-        flow = task.flow
-        if task not in flow.parked:
+        if task not in self.tasks:
             return
-        self._unpark(flow, task)
-        if error is not None and self._can_be_halved(task, error):
-            self._exchange(task, halves(task))
+        flow = self._flow
+        self.resume(task)
+        if error is not None and can_be_halved(task, error):
+            flow.exchange(task, halves(task))
             return
-        self._release_key(flow, task)
-        self.enlist(flow)  # another of its key may start
+        flow.release_key(task)
+        flow.mark_runnable()  # another of its key may start
         if error is not None:
-            self._fail(flow, task, error)
+            flow.fail(task, error)
             return
         task.error = None
-        self._succeed(flow, task, value)
+        flow.succeed(task, value)
+
+    def fail(self, task: Task, error: BaseException) -> bool:
+        """A task that waits, here or for a slot, has failed; False if it does not any more."""
+        flow = self._flow
+        if task.settled or not (task in flow.waiting or task in self.tasks):
+            return False
+        if task in self.tasks:
+            self.resume(task)
+            flow.release_key(task)
+        else:
+            flow.waiting.remove(task)
+        self.forget(task)
+        if flow.policies is not None:
+            task.own().unclaimed = True
+            self.suspend(task, error)
+        else:
+            flow.fail(task, error)
+        return True
 
     def divide(self, task: Task, groups: Sequence[Group]) -> list[Task] | None:
         """Some items of a batch that ran are to be tried again: the tasks for that.
 
         None: it was cancelled.
         """
-        flow = task.flow
-        if task not in flow.parked:
+        if task not in self.tasks:
             return None
-        self._unpark(flow, task)
-        parts = [self._part(task, number, *group) for number, group in enumerate(groups)]
-        flow.accepted += len(parts) - 1
+        flow = self._flow
+        self.resume(task)
+        parts = [part_of(task, number, *group) for number, group in enumerate(groups)]
+        flow.counts.accepted += len(parts) - 1
         flow.results.replace(task, parts)
         repeated: list[Task] = []
         for part, (_, results) in zip(parts, groups, strict=True):
             if results is None:
-                flow.parked[part] = None
+                self.tasks[part] = None
                 repeated.append(part)
             else:
                 part.settled = True
-                self._succeed(flow, part, results)
+                flow.succeed(part, results)
         return repeated
-
-    def _part(
-        self, task: Task, number: int, items: list[Any], results: list[Any] | None
-    ) -> Task:
-        """Some items of a batch as a task of their own."""
-        part = again(task)
-        part.item = items
-        if task.rank is not NOT_YET:
-            part.rank = *task.rank, number
-        if task.flow.gate is not None:
-            task.flow.gate.inherit(task, part)
-        if results is not None:  # they are done: it tells of the attempt that was made
-            part.own().spent = task.extra.spent
-            part.took = task.took
-            part.started = task.started
-        return part
-
-    def _succeed(self, flow: FlowLedger, task: Task, value: Any) -> None:
-        """A task has a result without having run."""
-        task.value = value
-        flow.counted += 1
-        if task.took is NOT_YET:
-            task.took = 0.0
-        if self.noting:
-            self._note_end(task)
-        flow.results.put(task)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rxpool.pool._state.ledger import FlowLedger
+from rxpool.pool._state.flow_state import FlowState
 
 __all__ = ("Counts", "FlowReport", "PoolReport", "counts_of")
 
@@ -41,9 +41,9 @@ class Counts:
 
     sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_TERMS, 0))
 
-    def add(self, ledger: FlowLedger) -> None:
+    def add(self, flow: FlowState) -> None:
         """Add the counts of a flow."""
-        for name, value in counts_of(ledger).items():
+        for name, value in counts_of(flow).items():
             self.sums[name] += value
 
     def copy(self) -> "Counts":
@@ -51,18 +51,19 @@ class Counts:
         return Counts(dict(self.sums))
 
 
-def counts_of(ledger: FlowLedger) -> dict[str, int]:
+def counts_of(flow: FlowState) -> dict[str, int]:
     """The counts of one flow."""
-    succeeded = ledger.succeeded  # once: workers count it without the lock
-    ended = succeeded + ledger.failed + ledger.dropped + ledger.cancelled
-    # Those of a worker's lot wait behind the one that runs.
-    allotted = max(0, len(ledger.tasks) - ledger.running)
+    counts = flow.counts
+    succeeded = counts.succeeded  # once: workers count it without the lock
+    ended = succeeded + counts.failed + counts.dropped + counts.cancelled
+    # Those of a worker's chunk wait behind the one that runs.
+    reserved = max(0, len(flow.tasks) - flow.running)
     return {
-        "accepted": ledger.accepted,
+        "accepted": counts.accepted,
         "succeeded": succeeded,
-        "failed": ledger.failed,
-        "dropped": ledger.dropped,
-        "cancelled": ledger.cancelled,
-        "in_flight": ledger.accepted - ended,
-        "waiting": len(ledger.waiting) + len(ledger.parked) + allotted,
+        "failed": counts.failed,
+        "dropped": counts.dropped,
+        "cancelled": counts.cancelled,
+        "in_flight": counts.accepted - ended,
+        "waiting": len(flow.waiting) + len(flow.parked) + reserved,
     }

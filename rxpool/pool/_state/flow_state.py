@@ -1,0 +1,354 @@
+"""`FlowState`: the state of one flow, and how tasks begin and end in it."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from rxpool._core.causes import as_failure
+from rxpool._forks import bury
+from rxpool.errors import ItemDropped
+from rxpool.pool._state.batches import can_be_halved, halves
+from rxpool.pool._state.cancellation import Cancellation
+from rxpool.pool._state.capacity import Capacity
+from rxpool.pool._state.counts import FlowCounts
+from rxpool.pool._state.hedging import Hedging
+from rxpool.pool._state.parking import Parking
+from rxpool.pool._state.parts import PoolSlots
+from rxpool.pool._state.queues import SortedQueue
+from rxpool.pool._state.results import CompletionOrder, InputOrder, ResultOrder
+from rxpool.pool._state.task import NOT_YET, Task, Withdrawn, start_of
+from rxpool.pool._state.time_limits import TimeLimits
+
+__all__ = ("FlowState",)
+
+
+class FlowState:
+    """What waits, runs and is done of one flow, and its counts.
+
+    Its parts: `capacity` has the bounds, `parking` what waits for a gate or another attempt,
+    `hedging` the rules of second runs, `cancellation` how all of it is given up, `times`
+    timeouts and deadlines, `results` what is done and not fetched, `counts` what became of
+    what was accepted.
+
+    A worker far away may be given several tasks at once, its chunk: the first one runs, the
+    others are reserved, and count as waiting until their turn comes.
+
+    In completion order a worker may go from one task to the next without the engine's lock
+    (`ThreadRunner`): `waiting`, `done` and `tasks` are changed by single atomic operations,
+    and whoever removes a task from `tasks` settles it.
+    """
+
+    __slots__ = (
+        "binding",
+        "bisect",
+        "cancellation",
+        "capacity",
+        "chunkable",
+        "counts",
+        "done",
+        "effects",
+        "emits_drops",
+        "ended",
+        "gate",
+        "hedging",
+        "note",
+        "parked",
+        "parking",
+        "policies",
+        "reserved",
+        "results",
+        "runnable",
+        "running",
+        "slots",
+        "sorted",
+        "tasks",
+        "times",
+        "waiting",
+        "without_slot",
+    )
+
+    def __init__(
+        self,
+        slots: PoolSlots,
+        *,
+        concurrency: int | None = None,
+        ordered: bool = False,
+        max_pending: int = 1024,
+        max_reorder: int | None = None,
+        overflow: str = "block",
+        emits_drops: bool = False,
+        keyed: bool = False,
+        prioritised: bool = False,
+        timeout: float | None = None,
+        deadline: float | None = None,
+        max_items: int | None = None,
+        bisect: bool = False,
+    ) -> None:
+        self.slots = slots
+        self.effects = slots.effects
+        self.emits_drops = emits_drops  # whether the outcomes of dropped items are fetched
+        self.bisect = bisect  # items are batches; those that fail are halved
+        self.note: Any = None  # what the backend remembers of the flow
+        self.sorted = SortedQueue(keyed) if keyed or prioritised else None
+        self.waiting: deque[Task] | SortedQueue = (
+            deque() if self.sorted is None else self.sorted
+        )
+        #: whether tasks may be handed to a worker before their turn: not where a later item
+        #: may overtake them or make them go
+        self.chunkable = (
+            self.sorted is None and overflow in ("block", "error") and not max_items
+        )
+        self.results: ResultOrder = InputOrder() if ordered else CompletionOrder()
+        self.done = self.results.done  # for those who go on without the lock
+        self.tasks: set[Task] = set()  # running or reserved
+        self.without_slot: set[Task] = set()  # running, but without the slot they had
+        self.running = 0
+        self.reserved = 0
+        self.gate: Any = None  # asked before each attempt
+        self.policies: Any = None  # asked what becomes of tasks that failed
+        self.parking = Parking(self)
+        self.parked = self.parking.tasks
+        self.hedging = Hedging(self)
+        self.times = TimeLimits(timeout, deadline, self.tasks, self.waiting, self.parked)
+        self.capacity = Capacity(
+            self,
+            concurrency=concurrency,
+            max_pending=max_pending,
+            max_reorder=max_reorder,
+            max_items=max_items,
+            overflow=overflow,
+        )
+        self.counts = FlowCounts()
+        self.cancellation = Cancellation(self)
+        self.runnable = False  # in the ring of those that may have something to start
+        self.ended = False
+        self.binding: Any = None
+
+    # -- what can be asked ----------------------------------------------------------------
+
+    @property
+    def lock_free(self) -> bool:
+        """Whether tasks that ended well need nothing that the engine's lock guards."""
+        if self.results.ordered or self.sorted is not None or self.times.hedge is not None:
+            return False
+        quick = self.gate is None or self.gate.lock_free
+        looks = self.policies is not None and self.policies.looks
+        return self.times.deadline is None and quick and not looks
+
+    @property
+    def undelivered(self) -> int:
+        """Done and not fetched."""
+        return self.results.undelivered
+
+    @property
+    def finished(self) -> bool:
+        """The source ended, and everything that was accepted has been fetched."""
+        return self.ended and not (
+            self.waiting or self.running or self.undelivered or self.reserved or self.parked
+        )
+
+    # -- the queue and the results ----------------------------------------------------------
+
+    def mark_runnable(self) -> None:
+        """Remember that there may be something to start."""
+        if not self.runnable and self.waiting:
+            self.runnable = True
+            self.slots.ring.append(self)
+
+    def pop_waiting(self) -> Task | None:
+        """The task that is to start next, or None."""
+        try:
+            return self.waiting.popleft()
+        except IndexError:
+            return None
+
+    def pop_oldest(self) -> Task | None:
+        """The task that has waited longest, or None."""
+        try:
+            return self.waiting.popleft() if self.sorted is None else self.sorted.pop_oldest()
+        except IndexError:
+            return None
+
+    def fetch(self) -> Any:
+        """The next `Task` or `Part` to deliver, or None."""
+        entry = self.results.fetch(self.parked)
+        if entry is not None:
+            self.were_fetched()
+        return entry
+
+    def fetch_all(self) -> list[Any]:
+        """All that can be delivered now; it counts as if it was not, until the next time."""
+        self.results.held = 0
+        entries = self.results.fetch_all(self.parked)
+        self.results.held = len(entries)
+        if entries:
+            self.were_fetched()
+        return entries
+
+    def were_fetched(self) -> None:
+        """There may be room for the result of another task."""
+        if self.waiting and (self.capacity.bytes is not None or self.results.ordered):
+            self.mark_runnable()
+
+    # -- the life of a task -----------------------------------------------------------------
+
+    def start(self, task: Task) -> Task:
+        """An attempt begins."""
+        self.running += 1
+        if self.results.ordered:
+            self.results.place(task)
+        task.running = True
+        task.attempts += 1
+        self.tasks.add(task)
+        return task
+
+    def stop(self, task: Task) -> None:
+        """An attempt, which was removed from `tasks`, is over."""
+        if task.running is False:
+            self.reserved -= 1
+        else:
+            self.running -= 1
+            task.running = False
+            self.without_slot.discard(task)
+
+    def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:
+        """Note how a running task ended; False if it was settled before (cancelled)."""
+        try:
+            self.tasks.remove(task)
+        except KeyError:
+            return False
+        if error is not None:
+            return self._settle_failed(task, as_failure(error), now)
+        if self.effects.recording:
+            self.effects.attempted(task, "success", None, now)
+        if self.times.hedge is not None:
+            self.hedging.lost_a_run(task, None, now)
+        if task.running is False:
+            task.attempts += 1  # it ran behind another in the same chunk
+        if self.gate is not None:
+            self.gate.succeeded(task, now)
+        self.stop(task)
+        if self.sorted is not None:
+            self.release_key(task)
+        task.settled = True
+        started = task.started
+        task.took = 0.0 if started is NOT_YET else max(0.0, now - started)
+        task.value = value
+        self.counts.succeeded_locked += 1
+        if self.effects.recording:
+            self.effects.settled(task)
+        self.results.put(task)
+        if self.waiting and not self.runnable:
+            self.mark_runnable()
+        return True
+
+    def _settle_failed(self, task: Task, error: BaseException, now: float) -> bool:
+        withdrawn = isinstance(error, Withdrawn)
+        if not withdrawn and self.effects.recording:
+            self.effects.attempted(task, "failure", error, now)
+        if self.times.hedge is not None and self.hedging.lost_a_run(task, error, now):
+            return True
+        if task.running is False:
+            task.attempts += 1
+        if self.policies is not None and not withdrawn:
+            task.took = max(0.0, now - start_of(task, now))
+            self.stop(task)
+            self.parking.suspend(task, error)
+            return True
+        self.stop(task)
+        task.settled = True
+        if can_be_halved(task, error):
+            self.exchange(task, halves(task))
+            return True
+        self.release_key(task)
+        task.took = max(0.0, now - start_of(task, now))
+        task.error = error
+        if withdrawn:
+            task.cancelled = True
+            self.counts.cancelled += 1
+        else:
+            self.counts.failed += 1
+        self.effects.settled(task)
+        self.results.put(task)
+        self.mark_runnable()
+        return True
+
+    def add_part(self, task: Task, value: Any) -> bool:
+        """Note one result of a running task that gives several; False if it was cancelled."""
+        if task.settled:
+            return False
+        if self.times.hedge is not None:
+            self.hedging.won(task)
+        self.results.put_part(task, value)
+        return True
+
+    def exchange(self, task: Task, parts: Sequence[Task]) -> None:
+        """A task is given up for others, which are to start next, in its place."""
+        self.counts.accepted += len(parts) - 1
+        if self.sorted is not None:
+            self.sorted.split(task, parts)
+        else:
+            self.waiting.extendleft(reversed(parts))  # type: ignore[union-attr]
+        self.results.replace(task, parts)
+        self.mark_runnable()
+
+    def release_key(self, task: Task) -> None:
+        """Another task of its key may start."""
+        if self.sorted is not None and not task.extra.unclaimed:
+            self.sorted.release(task)
+
+    def succeed(self, task: Task, value: Any) -> None:
+        """A task has a result without having run."""
+        task.value = value
+        self.counts.succeeded_locked += 1
+        if task.took is NOT_YET:
+            task.took = 0.0
+        self.effects.settled(task)
+        self.results.put(task)
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """The end of a task that does not run."""
+        task.settled = True
+        task.error = as_failure(error)
+        if task.took is NOT_YET:
+            task.took = 0.0
+        self.counts.failed += 1
+        self.effects.settled(task)
+        self.results.put_unplaced(task)
+
+    def refuse(self, task: Task, error: BaseException) -> None:
+        """An item failed before it could wait for anything; not in input order."""
+        self.counts.accepted += 1
+        self.fail(task, error)
+
+    def drop(self, task: Task) -> None:
+        """The overflow policy gives a task up."""
+        task.settled = True
+        self.parking.forget(task)
+        if self.capacity.max_items is not None:
+            task.error = ItemDropped("another item waited or ran")
+        else:
+            task.error = ItemDropped(
+                f"dropped by overflow={self.capacity.overflow!r}: "
+                f"max_pending={self.capacity.max_pending} items waited"
+            )
+        task.took = 0.0
+        self.counts.dropped += 1
+        self.effects.settled(task, "dropped")
+        self.results.remove(task)  # a part of a batch has a place
+        if self.emits_drops:
+            # Out of turn in input order too: it waited for nobody before it.
+            self.done.append(task)
+
+    def forsake(self) -> None:
+        """In a forked child: what is inside is the parent's, and is not done here."""
+        for task in self.tasks.copy():
+            task.settled = True
+        self.ended = True
+        bury(*self.waiting, *self.tasks, *self.results.everything, self.parked)
+        for inside in (self.waiting, self.tasks, self.without_slot, self.parked):
+            inside.clear()  # where it is: a worker that forked may be on its way through it
+        self.results.discard()
+        self.times.alarm = self.parking.head = None
+        self.running = self.reserved = 0
+        self.counts.cancelled += self.counts.in_flight

@@ -1,0 +1,79 @@
+"""What the parts of a flow's state know of the flow, and a flow of the pool's slots."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from rxpool.pool._state.counts import FlowCounts
+from rxpool.pool._state.effects import Effects
+from rxpool.pool._state.queues import SortedQueue
+from rxpool.pool._state.results import ResultOrder
+from rxpool.pool._state.task import Task
+
+__all__ = ("Flow", "PoolSlots")
+
+
+class PoolSlots(Protocol):
+    """The slots that flows share."""
+
+    total: int
+    free: int
+    max_bytes: int | None
+    ring: deque[Any]
+    effects: Effects
+
+    def release(self, task: Task) -> None:
+        """Give back the slot of *task*, if it holds one."""
+
+
+class Flow(Protocol):
+    """`FlowState`, for its parts; see there."""
+
+    slots: PoolSlots
+    effects: Effects
+    counts: FlowCounts
+    sorted: SortedQueue | None
+    waiting: deque[Task] | SortedQueue
+    results: ResultOrder
+    tasks: set[Task]
+    without_slot: set[Task]
+    running: int
+    reserved: int
+    ended: bool
+    gate: Any
+    policies: Any
+    parked: dict[Task, Any]
+    parking: Any
+    hedging: Any
+    capacity: Any
+
+    @property
+    def undelivered(self) -> int:
+        """Done and not fetched."""
+        ...
+
+    def mark_runnable(self) -> None:
+        """Remember that there may be something to start."""
+
+    def pop_oldest(self) -> Task | None:
+        """The task that has waited longest, or None."""
+        ...
+
+    def start(self, task: Task) -> Task:
+        """An attempt begins."""
+        ...
+
+    def stop(self, task: Task) -> None:
+        """An attempt, which was removed from `tasks`, is over."""
+
+    def release_key(self, task: Task) -> None:
+        """Another task of its key may start."""
+
+    def succeed(self, task: Task, value: Any) -> None:
+        """A task has a result without having run."""
+
+    def fail(self, task: Task, error: BaseException) -> None:
+        """The end of a task that does not run."""
+
+    def exchange(self, task: Task, parts: Sequence[Task]) -> None:
+        """A task is given up for others, which are to start next, in its place."""
