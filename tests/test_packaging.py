@@ -3,6 +3,8 @@
 import ast
 import configparser
 import importlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,19 @@ def test_an_exported_package_exports_what_it_imports_of_its_own():
         }
         exported = set(getattr(importlib.import_module(name), "__all__", ()))
         assert {each for each in names if not each.startswith("_")} <= exported, name
+
+
+def test_importing_all_modules_leaves_signals_alone():
+    """Also the module of the fork server, which blocks some there."""
+    code = (
+        "import importlib, signal\n"
+        "before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        f"for name in {sorted(MODULES)!r}:\n"
+        "    importlib.import_module(name)\n"
+        "after = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "assert before == after, (before, after)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 from types import FrameType
 
 from rxpool.backends.processes._worker import main
@@ -29,13 +30,22 @@ def _end_as_usual() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
 
 
-# The server ends with its parent.  Who stops that may send this to all processes.  A handler
-# would for a moment be that of the processes it forks, and they must not miss the signal.
-if hasattr(os, "register_at_fork"):
-    _stays = signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-    os.register_at_fork(after_in_child=_end_as_usual)
-# The parent blocks Ctrl-C while it starts the server, so that none gets in its way until now.
-if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-    signal.signal(signal.SIGINT, _interrupted)
-if hasattr(signal, "pthread_sigmask"):
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+def _settle_in() -> None:
+    """The server ends with its parent, and leaves signals to it."""
+    global _stays
+    # Who stops the parent may send this to all processes.  A handler would for a moment be that
+    # of the processes the server forks, and they must not miss the signal.
+    if hasattr(os, "register_at_fork"):
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        _stays = signal.SIGTERM not in blocked
+        os.register_at_fork(after_in_child=_end_as_usual)
+    # The parent blocks Ctrl-C while it starts the server: none gets in its way until now.
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupted)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+# Who else imports this keeps its signals.
+if any("multiprocessing.forkserver" in word for word in sys.orig_argv):
+    _settle_in()
