@@ -24,6 +24,7 @@ from rxpool._core.state import FULL
 from rxpool.operators._circuit_breaker import _Call as Call
 from rxpool.operators._retry import _Attempts as Attempt
 from rxpool.timing import Clock
+from tests.alarms import Alarms
 from tests.waiting import WAIT
 
 on_next, on_error = ReactiveTest.on_next, ReactiveTest.on_error
@@ -42,23 +43,6 @@ class Busy(Oops):
 
 BOOM, BUSY = Oops("boom"), Busy("busy")
 EXACT = {"jitter": 0, "delay": 10}
-
-
-class Alarms(TestScheduler):
-    """Virtual time that counts the timers that were set and those that rang."""
-
-    def __init__(self):
-        super().__init__()
-        self.set = self.rang = 0
-
-    def schedule_relative(self, duetime, action, state=None):
-        self.set += 1
-
-        def ring(scheduler, state=None):
-            self.rang += 1
-            return action(scheduler, state)
-
-        return super().schedule_relative(duetime, ring, state)
 
 
 class Attempts:

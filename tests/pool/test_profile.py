@@ -15,8 +15,9 @@ from reactivex.subject import Subject
 from rxpool import InvalidArgument, Limit, WorkerPool
 from rxpool.pool._lanes import Lanes
 from rxpool.pool._profile import Shares
+from tests.alarms import Alarms
 from tests.metrics.test_trace import check
-from tests.pool.marbles import Alarms, work
+from tests.pool.marbles import work
 
 NOTHING = {"busy": 0, "starved": False, "full": False, "limited": False, "slow": False}
 
