@@ -10,11 +10,10 @@ import psutil
 import pytest
 
 from rxpool import WorkerPool
-from rxpool.backends.processes import (
-    _starts,
-)
+from rxpool.backends.processes import _starts
 from tests.ends import starting_jobs as jobs
 from tests.ends.starts import descriptors, fork_server_pid, stopped
+from tests.ends.worker_programs import noted
 from tests.processes import is_gone
 from tests.waiting import WAIT, eventually
 
@@ -83,3 +82,12 @@ def hanging(request, tmp_path, no_leak):
     for pool in pools:
         pool.terminate()
     eventually(lambda: all(map(is_gone, jobs.noted(tmp_path))))
+
+
+@pytest.fixture
+def holders(tmp_path):
+    """Ends what programs started out of anybody's reach."""
+    yield
+    for pid in noted(tmp_path, "holders"):
+        with suppress(ProcessLookupError):
+            os.kill(int(pid), signal.SIGKILL)

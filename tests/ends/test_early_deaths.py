@@ -11,16 +11,11 @@ import reactivex as rx
 from reactivex import operators as ro
 
 from rxpool import Failure, WorkerPool
-from rxpool.backends.processes import (
-    _starts,
-)
+from rxpool.backends.processes import _starts
 from rxpool.backends.processes._assigner import Assigner
 from rxpool.backends.processes._channel import WorkerChannel
 from rxpool.backends.processes._supervisor import Supervisor
-from rxpool.errors import (
-    WorkerCrashed,
-    WorkerStartError,
-)
+from rxpool.errors import WorkerCrashed, WorkerStartError
 from tests.ends import starting_jobs as jobs
 from tests.ends.starts import Hung, at_work, collect, descriptors, works
 from tests.waiting import WAIT, eventually

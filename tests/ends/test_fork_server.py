@@ -7,9 +7,7 @@ import signal
 import pytest
 
 from rxpool import WorkerPool
-from rxpool.backends.processes import (
-    _launch,
-)
+from rxpool.backends.processes import _launch
 from tests.ends import starting_jobs as jobs
 from tests.ends.programs import run
 from tests.ends.starts import Refused, fork_server_pid, pids_of_both, works

@@ -8,19 +8,10 @@ import signal
 import pytest
 
 from rxpool import TaskCancelled, WorkerPool
-from rxpool.backends.processes import (
-    _backend,
-    _channel,
-    _launch,
-    _process,
-    _supervisor,
-)
+from rxpool.backends.processes import _backend, _channel, _launch, _process, _supervisor
 from rxpool.backends.processes._channel import WorkerChannel
 from rxpool.backends.processes._shared_block import SharedBlock
-from rxpool.errors import (
-    DeadlineExceeded,
-    TaskTimeout,
-)
+from rxpool.errors import DeadlineExceeded, TaskTimeout
 from rxpool.timing import TimerScheduler
 from tests.ends import starting_jobs as jobs
 from tests.ends.programs import run

@@ -14,16 +14,9 @@ import pytest
 import reactivex as rx
 
 from rxpool import TaskCancelled, WorkerPool
-from rxpool.backends.processes import (
-    _launch,
-    _serving_threads,
-)
+from rxpool.backends.processes import _launch, _serving_threads
 from rxpool.backends.processes._supervisor import Supervisor
-from rxpool.errors import (
-    DeadlineExceeded,
-    WorkerStartError,
-    WouldBlock,
-)
+from rxpool.errors import DeadlineExceeded, WorkerStartError, WouldBlock
 from rxpool.timing import TimerScheduler
 from tests.ends import starting_jobs as jobs
 from tests.ends.programs import run
