@@ -1,5 +1,7 @@
 """Fixtures for tests of backends."""
 
+import asyncio
+
 import pytest
 
 from rxpool import WorkerPool
@@ -15,3 +17,21 @@ def shared():
         pids_of_both(pool)
         assert TimerScheduler.singleton() is not None
         yield pool
+
+
+@pytest.fixture(params=["own", "running"])
+def run(request):
+    """Runs ``use(pool)``, a function that may wait, with a pool on either kind of loop."""
+
+    def on_own(use, workers, **options):
+        with WorkerPool(workers, on="asyncio", **options) as pool:
+            return use(pool)
+
+    def on_running(use, workers, **options):
+        async def main():
+            async with WorkerPool(workers, on="asyncio", **options) as pool:
+                return await asyncio.to_thread(use, pool)
+
+        return asyncio.run(main())
+
+    return on_own if request.param == "own" else on_running
