@@ -1,15 +1,14 @@
 """``throttle`` in virtual time: which items come out, when, and what becomes of the rest."""
 
+import math
 from datetime import timedelta
 
 import pytest
 import reactivex as rx
 from reactivex.testing import TestScheduler
 
-from rxpool import MetricEvent
 from rxpool import operators as ops
-from rxpool.errors import Overflow, WouldBlock
-from tests.alarms import Alarms
+from rxpool.errors import InvalidArgument, Overflow, WouldBlock
 from tests.operators.sources import BOOM, items, on_completed, on_error, on_next, subscribe
 
 
@@ -395,34 +394,44 @@ def test_overflow_says_the_bound():
     assert "max_pending=0" in str(seen[0])
 
 
-# -- the end -------------------------------------------------------------------
-
-
-def test_an_error_keeps_its_identity():
-    """The error that comes after the waiting items is the source's own."""
-    scheduler = TestScheduler()
-    xs = scheduler.create_hot_observable(*items(210, 211), on_error(212, BOOM))
-    results = scheduler.start(lambda: xs.pipe(ops.throttle(1, per=10)))
-    assert results.messages[-1].value.exception is BOOM
-
-
-def test_dispose_drops_what_waits_and_counts_it():
-    """A subscriber that leaves takes its timer along; what waited is counted."""
-    scheduler = Alarms()
-    xs = scheduler.create_hot_observable(*items(210, 211, 212))
-    events = []
-    results = scheduler.start(
-        lambda: xs.pipe(ops.throttle(1, per=10, monitor=events.append)), disposed=215
-    )
-    assert results.messages == [on_next(210, 1)]
-    assert xs.subscriptions == [subscribe(200, 215)]
-    assert events[-1] == MetricEvent(
-        "rxpool.dropped", 2, "{item}", 215.0, {"policy": "dispose"}
-    )
-    assert (scheduler.set, scheduler.rang) == (1, 0)
-
-
-# -- refusals ------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rate": 0}, "rate.*0"),
+        ({"rate": -1}, "rate.*-1"),
+        ({"rate": math.nan}, "rate.*nan"),
+        ({"rate": math.inf}, "rate.*inf"),
+        ({"rate": "5"}, "rate.*'5'"),
+        ({"rate": True}, "rate.*True"),
+        ({"per": 0}, "per.*0"),
+        ({"per": -2}, "per.*-2"),
+        ({"per": math.nan}, "per.*nan"),
+        ({"per": timedelta(seconds=-3)}, "per.*-3"),
+        ({"per": None}, "per.*None"),
+        ({"burst": -1}, "burst.*-1"),
+        ({"burst": math.nan}, "burst.*nan"),
+        ({"burst": "all"}, "burst.*'all'"),
+        ({"cooldown": -1}, "cooldown.*-1"),
+        ({"cooldown": math.nan}, "cooldown.*nan"),
+        ({"cooldown": "no"}, "cooldown.*'no'"),
+        ({"cost": 3}, "cost.*3"),
+        ({"key": "k"}, "key.*'k'"),
+        ({"strict": 1}, "strict.*1"),
+        ({"strict": None}, "strict.*None"),
+        ({"strict": True, "rate": 0.5}, r"rate=0\.5.*per"),
+        ({"max_pending": -1}, "max_pending.*-1"),
+        ({"max_pending": 1.0}, r"max_pending.*1\.0"),
+        ({"max_pending": None}, "max_pending.*None"),
+        ({"overflow": "burn"}, "overflow.*block.*drop_oldest.*drop_newest.*error.*'burn'"),
+        ({"overflow": None}, "overflow.*None"),
+        ({"monitor": 7}, "monitor.*7"),
+        ({"scheduler": 7}, "scheduler.*7"),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(options, said):
+    """The mistake is reported where it is written, with the value."""
+    with pytest.raises(InvalidArgument, match=said):
+        ops.throttle(**{"rate": 1, **options})
 
 
 def test_options_are_keywords():

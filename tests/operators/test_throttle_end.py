@@ -7,12 +7,35 @@ import reactivex as rx
 from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
+from rxpool import MetricEvent
 from rxpool import operators as ops
 from rxpool.errors import InvalidItem
 from tests.alarms import Alarms
 from tests.operators.sources import BOOM, items, on_completed, on_error, on_next, subscribe
 
-# -- the end -------------------------------------------------------------------
+
+def test_an_error_keeps_its_identity():
+    """The error that comes after the waiting items is the source's own."""
+    scheduler = TestScheduler()
+    xs = scheduler.create_hot_observable(*items(210, 211), on_error(212, BOOM))
+    results = scheduler.start(lambda: xs.pipe(ops.throttle(1, per=10)))
+    assert results.messages[-1].value.exception is BOOM
+
+
+def test_dispose_drops_what_waits_and_counts_it():
+    """A subscriber that leaves takes its timer along; what waited is counted."""
+    scheduler = Alarms()
+    xs = scheduler.create_hot_observable(*items(210, 211, 212))
+    events = []
+    results = scheduler.start(
+        lambda: xs.pipe(ops.throttle(1, per=10, monitor=events.append)), disposed=215
+    )
+    assert results.messages == [on_next(210, 1)]
+    assert xs.subscriptions == [subscribe(200, 215)]
+    assert events[-1] == MetricEvent(
+        "rxpool.dropped", 2, "{item}", 215.0, {"policy": "dispose"}
+    )
+    assert (scheduler.set, scheduler.rang) == (1, 0)
 
 
 def test_dispose_while_the_end_waits():
@@ -101,26 +124,3 @@ def test_a_cost_that_is_no_number_ends_the_stream():
         seen.append, seen.append
     )
     assert [type(error) for error in seen] == [TypeError]
-
-
-# -- re-entry ------------------------------------------------------------------
-
-
-def test_a_subscriber_may_push_into_the_source():
-    """What is pushed during a delivery follows at its time, neither lost nor nested."""
-    scheduler = TestScheduler()
-    source, seen, depth = Subject(), [], 0
-
-    def on_item(item):
-        nonlocal depth
-        depth += 1
-        assert depth == 1
-        seen.append((scheduler.clock, item))
-        if item < 5:
-            source.on_next(item + 1)
-        depth -= 1
-
-    source.pipe(ops.throttle(1, per=10, burst=2)).subscribe(on_item, scheduler=scheduler)
-    scheduler.schedule_absolute(210, lambda *_: source.on_next(1))
-    scheduler.start()
-    assert seen == [(210, 1), (210, 2), (220, 3), (230, 4), (240, 5)]

@@ -5,12 +5,23 @@ import reactivex as rx
 from reactivex.subject import Subject
 from reactivex.testing import TestScheduler
 
-from rxpool import MetricEvent, TimerScheduler
+from rxpool import TimerScheduler
 from rxpool import operators as ops
 from rxpool.operators._throttle import ThrottleState
-from tests.operators.sources import items, on_completed, on_next
+from tests.operators.sources import on_completed, on_next
 
-# -- schedulers and sharing ----------------------------------------------------
+
+def test_the_argument_beats_the_subscribers_scheduler():
+    """`scheduler=` is the clock whatever the subscriber passes."""
+    mine, other = TestScheduler(), TestScheduler()
+    source, seen = Subject(), []
+    source.pipe(ops.throttle(1, scheduler=mine)).subscribe(seen.append, scheduler=other)
+    source.on_next(1)
+    source.on_next(2)
+    other.advance_to(1000)
+    assert seen == [1]
+    mine.advance_to(1)
+    assert seen == [1, 2]
 
 
 def test_without_any_scheduler_the_shared_one_serves():
@@ -89,19 +100,3 @@ def test_ticks_that_floats_cannot_hold():
             state.offer(step, (start + step) / 10, None)
             state.delivered((start + step) / 10)
         assert list(state.ready) == [0, 1, 2, 3, 4]
-
-
-# -- measurements and state ----------------------------------------------------
-
-
-def test_events():
-    """How long each item waited, in seconds, and nothing of the item itself."""
-    scheduler = TestScheduler()
-    xs = scheduler.create_hot_observable(*items(210, 211, 213))
-    events = []
-    scheduler.start(lambda: xs.pipe(ops.throttle(1, per=10, monitor=events.append)))
-    assert events == [
-        MetricEvent("rxpool.throttle.wait", 0.0, "s", 210.0, {}),
-        MetricEvent("rxpool.throttle.wait", 9.0, "s", 220.0, {}),
-        MetricEvent("rxpool.throttle.wait", 17.0, "s", 230.0, {}),
-    ]
