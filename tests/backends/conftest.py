@@ -6,7 +6,9 @@ import pytest
 
 from rxpool import WorkerPool
 from rxpool.timing import TimerScheduler
+from tests.backends import process_jobs as jobs
 from tests.backends.process_pools import pids_of_both
+from tests.waiting import WAIT
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +37,10 @@ def run(request):
         return asyncio.run(main())
 
     return on_own if request.param == "own" else on_running
+
+
+@pytest.fixture(scope="module")
+def fork_server():
+    """Started before the tests: it is no part of what they measure."""
+    with WorkerPool(1, on="processes") as pool:
+        pool.submit(jobs.double, 1).result(WAIT)

@@ -1,0 +1,65 @@
+"""Pools on processes under faults, and what is to be left of them."""
+
+import threading
+
+import reactivex as rx
+
+from tests.backends import process_jobs as jobs
+from tests.backends.process_pools import pids
+from tests.waiting import WAIT, eventually
+
+
+class Sink:
+    """A subscriber that keeps what it is given, and when, and can be waited for."""
+
+    def __init__(self):
+        self.values, self.error, self._ended = [], None, threading.Event()
+
+    def on_next(self, value):
+        """Keep a value."""
+        self.values.append(value)
+
+    def on_error(self, error):
+        """Keep the error."""
+        self.error = error
+        self._ended.set()
+
+    def on_completed(self):
+        """Note the completion."""
+        self._ended.set()
+
+    def to(self, stream):
+        """Subscribe to *stream*."""
+        self.subscription = stream.subscribe(self.on_next, self.on_error, self.on_completed)
+        return self
+
+    def wait(self, seconds=WAIT):
+        """Wait for the end; give the values or raise the error."""
+        assert self._ended.wait(seconds), f"no end after {len(self.values)} values"
+        if self.error is not None:
+            raise self.error
+        return self.values
+
+
+def outcomes(pool, fn, items, **options):
+    """The outcomes of *items*, as they come."""
+    return Sink().to(rx.from_iterable(items).pipe(pool.outcomes(fn, **options))).wait()
+
+
+def ready(pool):
+    """Wait until all workers of a pool of two run; their processes."""
+    Sink().to(rx.of(0.05, 0.05).pipe(pool.map(jobs.nap))).wait()
+    eventually(lambda: len(pids(pool)) == 2)
+    return pids(pool)
+
+
+def healthy(pool, workers=2):
+    """The books balance, nothing is inside, and as many items run at once as there should."""
+    r = pool.report()
+    assert r.accepted == r.succeeded + r.failed + r.dropped + r.cancelled + r.in_flight
+    assert (r.in_flight, r.waiting, r.flows) == (0, 0, ())
+    assert pool.workers == workers
+    assert pool.submit(jobs.double, 21).result(WAIT) == 42
+    eventually(lambda: len(pool._engine.backend._roster.idle) == len(pids(pool)))
+    assert pool._engine.ledger.free == workers
+    return r
