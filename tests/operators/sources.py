@@ -10,3 +10,7 @@ BOOM = RuntimeError("boom")
 def items(*times):
     """A hot source of 1, 2, 3, … at these ticks."""
     return [on_next(time, number) for number, time in enumerate(times, 1)]
+
+
+def by_first(item):
+    return item[0]
