@@ -11,6 +11,7 @@ import pytest
 
 from rxpool import WorkerPool
 from rxpool.backends.processes import _starts
+from tests.conformance.lanes import KINDS, LANES, REAL
 from tests.ends import starting_jobs as jobs
 from tests.ends.starts import descriptors, fork_server_pid, stopped
 from tests.ends.worker_programs import noted
@@ -91,3 +92,19 @@ def holders(tmp_path):
     for pid in noted(tmp_path, "holders"):
         with suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGKILL)
+
+
+@pytest.fixture(params=LANES)
+def lane(request, tmp_path):
+    """A place where work runs."""
+    lane = KINDS[request.param](request.param, tmp_path)
+    yield lane
+    lane.end()
+
+
+@pytest.fixture(params=REAL)
+def real(request, tmp_path):
+    """The same, where time passes by itself."""
+    lane = KINDS[request.param](request.param, tmp_path)
+    yield lane
+    lane.end()
