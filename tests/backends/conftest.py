@@ -1,6 +1,8 @@
 """Fixtures for tests of backends."""
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -44,3 +46,12 @@ def fork_server():
     """Started before the tests: it is no part of what they measure."""
     with WorkerPool(1, on="processes") as pool:
         pool.submit(jobs.double, 1).result(WAIT)
+
+
+@pytest.fixture(scope="module")
+def threads():
+    """Three threads."""
+    with ThreadPoolExecutor(3, thread_name_prefix="users") as executor:
+        meet = threading.Barrier(3)
+        list(executor.map(lambda _: meet.wait(WAIT), range(3)))
+        yield executor
