@@ -1,44 +1,11 @@
 """Pools on processes under faults, and what is to be left of them."""
 
-import threading
-
 import reactivex as rx
 
 from tests.backends import process_jobs as jobs
 from tests.backends.process_pools import pids
+from tests.pool.crew import Sink
 from tests.waiting import WAIT, eventually
-
-
-class Sink:
-    """A subscriber that keeps what it is given, and when, and can be waited for."""
-
-    def __init__(self):
-        self.values, self.error, self._ended = [], None, threading.Event()
-
-    def on_next(self, value):
-        """Keep a value."""
-        self.values.append(value)
-
-    def on_error(self, error):
-        """Keep the error."""
-        self.error = error
-        self._ended.set()
-
-    def on_completed(self):
-        """Note the completion."""
-        self._ended.set()
-
-    def to(self, stream):
-        """Subscribe to *stream*."""
-        self.subscription = stream.subscribe(self.on_next, self.on_error, self.on_completed)
-        return self
-
-    def wait(self, seconds=WAIT):
-        """Wait for the end; give the values or raise the error."""
-        assert self._ended.wait(seconds), f"no end after {len(self.values)} values"
-        if self.error is not None:
-            raise self.error
-        return self.values
 
 
 def outcomes(pool, fn, items, **options):

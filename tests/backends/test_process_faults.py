@@ -23,8 +23,9 @@ from rxpool.errors import (
     WorkerStartError,
 )
 from tests.backends import process_jobs as jobs
-from tests.backends.faulty_pools import Sink, healthy, outcomes, ready
+from tests.backends.faulty_pools import healthy, outcomes, ready
 from tests.backends.process_pools import pids
+from tests.pool.crew import Sink
 from tests.processes import is_gone
 from tests.waiting import WAIT, eventually
 

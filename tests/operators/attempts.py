@@ -1,13 +1,11 @@
 """Sources that are subscribed to again and again, and their errors."""
 
-import threading
 import time
 
 import reactivex as rx
 
 from rxpool import CircuitBreaker
 from tests.operators.sources import on_completed, on_error, on_next
-from tests.waiting import WAIT
 
 
 class Oops(Exception):
@@ -61,18 +59,6 @@ def breaker(**options):
         "permitted_number_of_calls_in_half_open_state": 1,
     }
     return CircuitBreaker(name="shop", **rules | options)
-
-
-def start(function, *args):
-    thread = threading.Thread(target=function, args=args, daemon=True)
-    thread.start()
-    return thread
-
-
-def finish(threads):
-    for thread in threads:
-        thread.join(WAIT)
-        assert not thread.is_alive(), "a thread hangs"
 
 
 def giving_way(*functions):

@@ -19,11 +19,10 @@ from tests.operators.attempts import (
     Attempts,
     Oops,
     breaker,
-    finish,
     giving_way,
-    start,
     subscribe_at,
 )
+from tests.operators.crew import finish, start
 from tests.operators.sources import on_completed, on_error, on_next, subscribe
 from tests.waiting import WAIT
 
@@ -202,5 +201,5 @@ def test_an_end_and_a_dispose_at_once_report_a_call_once():
             together.wait(WAIT)
             how(call)
 
-    finish([start(end, how) for how in (Call.succeeded, Call.cancelled)])
+    finish(*[start(end, how) for how in (Call.succeeded, Call.cancelled)])
     assert len(reports) == len(calls)

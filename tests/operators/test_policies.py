@@ -15,7 +15,8 @@ from rxpool import InvalidArgument, Retry
 from rxpool import operators as ops
 from rxpool._core.relay import PassState
 from rxpool._core.state import FULL
-from tests.operators.attempts import BOOM, breaker, finish, start
+from tests.operators.attempts import BOOM, breaker
+from tests.operators.crew import finish, start
 from tests.waiting import WAIT
 
 # -- the state of all three --------------------------------------------------------------------
@@ -132,7 +133,7 @@ def test_producers_at_once_are_handed_on_one_at_a_time(make):
         for i in range(300):
             source.on_next((number, i))
 
-    finish([start(produce, number) for number in range(4)])
+    finish(*[start(produce, number) for number in range(4)])
     assert overlaps == 0
     assert sorted(values) == [(number, i) for number in range(4) for i in range(300)]
     for number in range(4):

@@ -26,11 +26,10 @@ from tests.operators.attempts import (
     GOOD,
     Attempts,
     Oops,
-    finish,
     giving_way,
-    start,
     subscribe_at,
 )
+from tests.operators.crew import finish, start
 from tests.operators.sources import on_completed, on_error, on_next, subscribe
 from tests.waiting import WAIT
 
@@ -352,7 +351,7 @@ def test_an_error_that_comes_while_the_attempt_is_still_being_subscribed():
     threads = [start(fail) for _ in range(3)]
     policy = Retry(500, backoff=lambda attempts: failed.append(attempts) or 0)
     rx.create(attempt).pipe(ops.retry(policy)).subscribe(on_error=end)
-    finish(threads)
+    finish(*threads)
     assert failed == list(range(1, 500))  # each was heard of before the next was made
     assert seen == [BOOM]
 
