@@ -131,11 +131,13 @@ def test_importing_all_modules_leaves_signals_alone():
     """Also the module of the fork server, which blocks some there."""
     code = (
         "import importlib, signal\n"
-        "before = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "def now():\n"
+        "    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+        "    return signal.getsignal(signal.SIGINT), mask\n"
+        "before = now()\n"
         f"for name in {sorted(MODULES)!r}:\n"
         "    importlib.import_module(name)\n"
-        "after = signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
-        "assert before == after, (before, after)\n"
+        "assert now() == before, now()\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60

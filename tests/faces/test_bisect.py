@@ -7,7 +7,7 @@ import pytest
 from rxpool import BatchProcessor, InvalidArgument, batched
 from rxpool.errors import BatchSizeError
 from rxpool.faces._queue import QueueState
-from tests.faces.test_batch_processor import Bench
+from tests.faces.bench import Bench
 
 
 class Bad(Exception):

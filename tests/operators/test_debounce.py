@@ -12,29 +12,13 @@ from rxpool import MetricEvent, TimerScheduler
 from rxpool import operators as ops
 from rxpool.errors import InvalidArgument
 from rxpool.operators._debounce import DebounceState
+from tests.alarms import Alarms
 
 on_next, on_error = ReactiveTest.on_next, ReactiveTest.on_error
 on_completed, subscribe = ReactiveTest.on_completed, ReactiveTest.subscribe
 BOOM = RuntimeError("boom")
 LEADING = {"leading": True, "trailing": False}
 BOTH = {"leading": True}
-
-
-class Alarms(TestScheduler):
-    """Virtual time that counts the timers that were set and those that rang."""
-
-    def __init__(self):
-        super().__init__()
-        self.set = self.rang = 0
-
-    def schedule_relative(self, duetime, action, state=None):
-        self.set += 1
-
-        def ring(scheduler, state=None):
-            self.rang += 1
-            return action(scheduler, state)
-
-        return super().schedule_relative(duetime, ring, state)
 
 
 def at(*times):

@@ -11,14 +11,7 @@ import reactivex as rx
 from rxpool import WorkerPool
 from rxpool import operators as ops
 from rxpool.operators._bars import chosen
-
-
-class Terminal(io.StringIO):
-    """What says that it is one."""
-
-    def isatty(self):
-        """Yes."""
-        return True
+from tests.operators.displays import Terminal
 
 
 class Beside(Terminal):

@@ -75,3 +75,8 @@ def balanced(pool):
     assert r.accepted == r.succeeded + r.failed + r.dropped + r.cancelled + r.in_flight
     assert (r.in_flight, r.waiting, r.flows) == (0, 0, ())
     return r
+
+
+def open_gate(gate):
+    """Wait at *gate*, longer than anybody waits for what should not wait for it."""
+    assert gate.wait(3 * WAIT)

@@ -7,40 +7,16 @@ written as ``"a30@210 |@220"``: ``|`` is the completion, ``#`` an error with its
 
 import reactivex as rx
 from reactivex import operators as ro
-from reactivex.testing import ReactiveTest, TestScheduler
+from reactivex.testing import ReactiveTest
 
 from rxpool import Failure, Success, WorkerPool
+from tests.alarms import Alarms
 
 BOOM = RuntimeError("boom")
 
 
 class Oops(Exception):
     """What failing work raises."""
-
-
-class Alarms(TestScheduler):
-    """Virtual time that knows how many timers are set."""
-
-    def __init__(self):
-        super().__init__()
-        self.timers = []
-
-    def schedule_relative(self, duetime, action, state=None):
-        """Set a timer, and remember it until it rings or is disposed."""
-        timer = [None, False]
-
-        def ring(scheduler, state=None):
-            timer[1] = True
-            return action(scheduler, state)
-
-        timer[0] = super().schedule_relative(duetime, ring, state)
-        self.timers.append(timer)
-        return timer[0]
-
-    @property
-    def pending(self):
-        """How many timers will ring."""
-        return sum(not rang and not handle.is_disposed for handle, rang in self.timers)
 
 
 def name_of(item):

@@ -62,7 +62,7 @@ def test_what_can_be_told_before(item, size):
     assert size_of(item) == size
 
 
-def ledger(**options):
+def flow_state(**options):
     """The books of a flow in a pool of two slots that knows bytes."""
     slots = Slots(2)
     slots.max_bytes = 1000
@@ -71,7 +71,7 @@ def ledger(**options):
 
 def test_little_is_read_before_anything_is_known():
     """Then as many as there may be."""
-    flow = ledger()
+    flow = flow_state()
     assert flow.capacity.to_read() == 4
     flow.capacity.weigh(1, 100)
     assert (flow.capacity.to_read(), flow.capacity.max_pending) == (10, 10)
@@ -86,7 +86,7 @@ def test_little_is_read_before_anything_is_known():
 @pytest.mark.parametrize("options", [{"overflow": "error"}, {"max_pending": 0}])
 def test_where_nobody_waits_the_number_counts(options):
     """Nothing is dropped or refused for its size."""
-    flow = ledger(**options)
+    flow = flow_state(**options)
     before = flow.capacity.max_pending
     flow.capacity.weigh(1, 10_000)
     flow.capacity.guess(bytes(10_000))
@@ -160,7 +160,7 @@ def test_a_pool_is_closed_and_nobody_fetches(order):
 
 def test_how_many_may_be_started():
     """As many as have the bytes, beside those that run; all if nobody fetches any more."""
-    flow = ledger(max_pending=100)
+    flow = flow_state(max_pending=100)
     assert flow.capacity.to_start(2) == sys.maxsize
     flow.capacity.weigh(1, 250, results=True)
     assert flow.capacity.to_start(2) == 4 + 2
@@ -170,7 +170,7 @@ def test_how_many_may_be_started():
     assert not flow.capacity.may_run()
     flow.capacity.unfetched = True
     assert flow.capacity.may_run()
-    flow = ledger(max_pending=100, ordered=True, max_reorder=3)
+    flow = flow_state(max_pending=100, ordered=True, max_reorder=3)
     flow.results.line.extend(range(3))
     assert not flow.capacity.may_run()
     flow.capacity.unfetched = True

@@ -14,8 +14,8 @@ from reactivex.subject import Subject
 
 from rxpool import Progress, WorkerPool, current_task
 from rxpool.errors import InvalidArgument, InvalidArgumentType
+from tests.alarms import Alarms
 from tests.pool.crew import Sink, collect, passed
-from tests.pool.marbles import Alarms
 from tests.waiting import eventually
 
 TAG = ContextVar("tag", default="none")

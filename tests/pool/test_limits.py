@@ -11,8 +11,9 @@ from reactivex.subject import Subject
 
 from rxpool import Failure, RxPoolError, WorkerPool, current_task
 from rxpool.errors import DeadlineExceeded, TaskTimeout
+from tests.alarms import Alarms
 from tests.pool.crew import Sink, balanced, collect, joined, passed, started
-from tests.pool.marbles import Alarms, Run, counts, outcome, row, shown, work
+from tests.pool.marbles import Run, counts, outcome, row, shown, work
 from tests.waiting import eventually
 
 INPUT = {"order": "input"}

@@ -27,8 +27,9 @@ from rxpool import (
 )
 from rxpool.pool import PoolFuture
 from rxpool.pool._flows.batch_future import BatchFuture
+from tests.alarms import Alarms
 from tests.pool.crew import Oops, joined, started
-from tests.pool.marbles import Alarms, work
+from tests.pool.marbles import work
 from tests.waiting import WAIT
 
 

@@ -18,8 +18,9 @@ from rxpool import (
     WorkerPool,
 )
 from rxpool.metrics import METRICS
+from tests.alarms import Alarms
 from tests.pool.crew import Oops, Sink, collect, joined, started
-from tests.pool.marbles import Alarms, work
+from tests.pool.marbles import work
 
 
 class Virtual:

@@ -11,8 +11,9 @@ from reactivex.subject import Subject
 
 from rxpool import TaskCancelled, WorkerPool, current_task
 from rxpool.pool._flows.kinds import SwitchFlow
+from tests.alarms import Alarms
 from tests.pool.crew import Oops, Sink, balanced, joined, passed, started
-from tests.pool.marbles import Alarms, Run, outcome, row, shown, windows, work
+from tests.pool.marbles import Run, outcome, row, shown, windows, work
 from tests.waiting import eventually
 
 

@@ -9,8 +9,9 @@ from reactivex import operators as ro
 from reactivex.subject import Subject
 
 from rxpool import Failure, InvalidArgument, TaskCancelled, WorkerPool
+from tests.alarms import Alarms
 from tests.pool.crew import Sink, balanced, collect, joined, passed, started
-from tests.pool.marbles import Alarms, Run, conserved, name_of, outcome, row, shown, work
+from tests.pool.marbles import Run, conserved, name_of, outcome, row, shown, work
 
 
 def letter(item):

@@ -15,8 +15,9 @@ from reactivex.subject import Subject
 from rxpool import InvalidArgument, Limit, WorkerPool
 from rxpool.pool._engine.trace_lanes import Lanes
 from rxpool.pool._profile import Shares
+from tests.alarms import Alarms
 from tests.metrics.test_trace import check
-from tests.pool.marbles import Alarms, work
+from tests.pool.marbles import work
 
 NOTHING = {"busy": 0, "starved": False, "full": False, "limited": False, "slow": False}
 
@@ -242,7 +243,7 @@ def test_computing_in_python_on_one_interpreter(on, monkeypatch):
     monkeypatch.setattr("rxpool.pool._profile.process_time", monotonic)
     workers = 1 if on == "inline" else 3
     with WorkerPool(workers, on=on) as pool, pool.profile(every=0.002) as profile:
-        pool.collect(compute, until_measured(profile))
+        pool.collect(compute, until_measured(profile), max_pending=4)
     found = profile.bottleneck()
     assert found.culprit == "interpreter"
     assert "on='processes'" in found.sentence
@@ -256,7 +257,7 @@ def test_waiting_is_not_computing(on, monkeypatch):
     with WorkerPool(2, on=on) as pool:
         pool.submit(nap, 1).result()
         with pool.profile(every=0.002) as profile:
-            pool.collect(nap, until_measured(profile))
+            pool.collect(nap, until_measured(profile), max_pending=4)
     assert profile.bottleneck().culprit != "interpreter"
 
 
@@ -265,7 +266,7 @@ def test_without_a_global_lock_it_is_not_the_limit(monkeypatch):
     monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
     monkeypatch.setattr("rxpool.pool._profile.process_time", monotonic)
     with WorkerPool(3) as pool, pool.profile(every=0.002) as profile:
-        pool.collect(compute, until_measured(profile))
+        pool.collect(compute, until_measured(profile), max_pending=4)
     assert profile.bottleneck().culprit != "interpreter"
 
 
@@ -299,6 +300,6 @@ def test_computing_for_real():
     with WorkerPool(3) as pool:
         before = process_time()
         with pool.profile(every=0.002) as profile:
-            pool.collect(compute, until_measured(profile))
+            pool.collect(compute, until_measured(profile), max_pending=4)
         used = process_time() - before
     assert 0.02 < profile._shares.interpreter_cpu <= used

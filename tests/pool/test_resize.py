@@ -8,8 +8,9 @@ from reactivex import operators as ro
 from reactivex.subject import Subject
 
 from rxpool import WorkerPool
+from tests.alarms import Alarms
 from tests.pool.crew import Sink, balanced, collect, joined, passed, started
-from tests.pool.marbles import Alarms, Run, conserved, shown, work
+from tests.pool.marbles import Run, conserved, shown, work
 from tests.waiting import eventually
 
 
