@@ -74,7 +74,7 @@ class Feed:
         self.swift = self._swift if ledger.plain else None
         ledger.binding = self
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.
-        engine.open(self, lend=not engine.backend.runs_here)
+        engine.open(self, lend=not engine.backend.traits.runs_here)
 
     # -- what the engine asks ---------------------------------------------------------
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rxpool.backends import Chunk
 from rxpool.backends._remote import RemoteTraceback, decode_error, encode_error
 from rxpool.backends.processes import ProcessBackend, _chunk_size, _result_writer, _worker
 from rxpool.backends.processes._buffer_ring import BufferRing
@@ -163,7 +164,7 @@ def test_what_is_put_stays_until_it_is_freed(steps):
         elif step == "free":
             ring.free(argument)
         else:  # a message that is not sent after all
-            mark, before = ring.buffers.mark(), len(ring.live)
+            mark, before = ring.buffers.count, len(ring.live)
             for size in argument:
                 ring.put(size)
             ring.check()
@@ -372,16 +373,13 @@ class FakeRunner:
         """A task is going to fail."""
         task.error = error
 
-    def allot(self, task, most):
+    def more(self, task, most):
         """There are no more."""
         return []
 
-    def begin(self, task):
+    def next_chunk(self, task, most):
         """The job of a task."""
-        return jobs.double, task.item
-
-    def started(self, task, at):
-        """A task runs."""
+        return Chunk(jobs.double, [task], [task.item], 0.0)
 
 
 class Pair:
