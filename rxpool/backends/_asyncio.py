@@ -2,24 +2,22 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
 from typing import Any, Final
 from weakref import ref
 
-from reactivex import abc
-
 from rxpool import _forks
 from rxpool.backends._asyncio_loop import LoopClock, PoolLoop
 from rxpool.backends._asyncio_slot import Slot
 from rxpool.backends._asyncio_work import Threads
 from rxpool.backends._awaiting import as_coroutine
-from rxpool.backends._base import Done, Runner
+from rxpool.backends._base import Backend, Done, Traits
+from rxpool.backends._runner import ChunkRunner
 from rxpool.backends._threads import ThreadBackend
 from rxpool.errors import WouldBlock
-from rxpool.timing import Clock
 
 __all__ = ("AsyncioBackend",)
 
@@ -35,7 +33,7 @@ def _dismiss(crew: ThreadBackend, loop: PoolLoop, then: Callable[[], object]) ->
     loop.dismiss(then)
 
 
-class AsyncioBackend:
+class AsyncioBackend(Backend):
     """N coroutines at once, on the event loop that runs, else on one of its own.
 
     The loop that runs when the pool is made is used, and never blocked.  Else a thread with
@@ -54,21 +52,15 @@ class AsyncioBackend:
     If it goes on regardless, nobody waits for it, and its slot is free.
     """
 
-    scheduler: abc.SchedulerBase | None = None
-    keeps_slot = True
-    runs_here = False
-    helps = True
-    in_this_process = True
-    ends_itself = False
+    traits = Traits(in_this_process=True, keeps_slot=True, helps=True)
 
-    runner: Runner
+    runner: ChunkRunner
     threads: Threads
-    dismiss: Callable[[Callable[[], object]], None]  #: see `_dismiss`
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.loop = PoolLoop(name)
-        self.clock: Clock = LoopClock(self.loop)
+        self.clock = LoopClock(self.loop)
         self.now = self.clock.now
         self.mail: deque[Any] = deque()
         self.leader: Slot | None = None
@@ -94,7 +86,7 @@ class AsyncioBackend:
         """100: coroutines wait most of the time."""
         return _SLOTS
 
-    def bind(self, runner: Runner, slots: int) -> None:
+    def bind(self, runner: ChunkRunner, slots: int) -> None:
         """Run jobs with *runner*."""
         self.runner = runner
         self.threads = Threads(self.name, runner, slots)
@@ -213,13 +205,6 @@ class AsyncioBackend:
                 "here would never end: await the future, use 'async for' and 'async with'"
             )
         self.threads.waits()
-
-    def look_at(self, jobs: Collection[Any]) -> None:
-        """Jobs that wait have told when they started; others take no time."""
-
-    def end(self, job: Any, error: BaseException) -> None:
-        """Never called: the pool counts a cancelled job as ended."""
-        raise AssertionError(job)
 
     def resize(self, slots: int) -> None:
         """The pool counts the slots; threads are for as many plain functions."""

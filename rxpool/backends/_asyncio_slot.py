@@ -13,7 +13,7 @@ from reactivex import abc
 from rxpool import _forks
 from rxpool.backends._asyncio_work import Threads, is_async, observe
 from rxpool.backends._awaiting import as_coroutine
-from rxpool.backends._base import Runner
+from rxpool.backends._runner import ChunkRunner
 from rxpool.tasks import held
 
 __all__ = ("Crew", "Slot")
@@ -27,7 +27,7 @@ class Crew(Protocol):
     """What the slots of a backend share.  Only the loop's thread changes it."""
 
     name: str
-    runner: Runner
+    runner: ChunkRunner
     threads: Threads
     now: Callable[[], float]
     mail: deque[Any]  #: jobs that wait for a slot
@@ -145,7 +145,7 @@ class Slot:
             if begun is not None:  # else it was cancelled, and its slot is free
                 function, item = self._prepare(job, *begun)
                 if self._crew.most and function is self._crew.coroutine:
-                    rest.extend(runner.allot(job, self._crew.most, False))
+                    rest.extend(runner.more(job, self._crew.most, False))
                 waits = self._run_lot(job, function, item, rest, ended, stack)
         except BaseException as error:
             job.error = error

@@ -14,7 +14,7 @@ from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpool import _forks
 from rxpool.backends._awaiting import check_process
-from rxpool.backends._base import SEVERAL, Runner
+from rxpool.backends._runner import SEVERAL, ChunkRunner
 from rxpool.backends._threads import ThreadBackend
 
 __all__ = ("Threads", "is_async", "observe")
@@ -41,7 +41,7 @@ def is_async(function: Callable[..., Any]) -> bool:
     return False
 
 
-async def observe(runner: Runner, job: Any, work: abc.ObservableBase[Any]) -> Any:
+async def observe(runner: ChunkRunner, job: Any, work: abc.ObservableBase[Any]) -> Any:
     """Give the items of *work* as results of *job*; they come on the threads that emit."""
     ending = _Ending()
     handle = SingleAssignmentDisposable()
@@ -53,7 +53,7 @@ async def observe(runner: Runner, job: Any, work: abc.ObservableBase[Any]) -> An
 
 
 def _subscribe(
-    runner: Runner, job: Any, work: abc.ObservableBase[Any], ending: "_Ending"
+    runner: ChunkRunner, job: Any, work: abc.ObservableBase[Any], ending: "_Ending"
 ) -> abc.DisposableBase:
     return work.subscribe(
         lambda value: runner.part(job, value),
@@ -117,7 +117,7 @@ class _Call:
 class Threads:
     """Calls plain functions on threads of its own; a coroutine waits for each."""
 
-    def __init__(self, name: str, runner: Runner, slots: int) -> None:
+    def __init__(self, name: str, runner: ChunkRunner, slots: int) -> None:
         self._runner = runner
         self._calls: dict[Any, _Call] = {}  # by job
         self._here = threading.local()

@@ -1,137 +1,119 @@
 """What a pool asks of the place where its work runs."""
 
+# ruff: noqa: B027 - what most backends do not do has an empty default
+
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import Context
-from typing import Any, Final, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from reactivex import abc
 
-from rxpool.tasks import Handle
+from rxpool.backends._awaiting import run_here
+from rxpool.backends._runner import Runner
+from rxpool.errors import InvalidArgument
 from rxpool.timing import Clock
 
-__all__ = ("SEVERAL", "Backend", "Done", "Job", "LocalBackend", "Runner", "Ticket", "cpus")
-
-
-#: the value of a job whose results were given one by one to `Runner.part`
-SEVERAL: Final[Any] = object()
-
-
-class Job(Protocol):
-    """A task as a backend sees it: opaque, with a note of the backend's own."""
-
-    note: Any
-
-
-class Runner(Protocol):
-    """What a backend calls to run jobs.  The errors of users never come out of it."""
-
-    def perform(self, task: Any, note: Any = None) -> Any:
-        """Run a job on this thread; answers the next one for the same slot, if any."""
-
-    def work(self, task: Any, note: Any) -> None:
-        """Run a job on this thread, and others while there are any for the same slot.
-
-        Each has *note* set while it runs.
-        """
-
-    # Backends that run jobs elsewhere use these instead.
-
-    def begin(self, task: Any) -> tuple[Callable[[Any], Any], Any] | None:
-        """The function and the argument of a job; None if it is not wanted any more."""
-
-    def started(self, task: Any, at: float | None) -> None:
-        """A job runs since *at*; None: it is going to run, `Backend.look_at` tells."""
-
-    def failed(self, task: Any, error: BaseException) -> None:
-        """A job has failed; `finish` is called then."""
-
-    def allot(self, task: Any, most: int, fairly: bool = True) -> list[Any]:
-        """More jobs with the same function, to be run in the same slot after *task*.
-
-        Their arguments are their ``item``.  *fairly*: the other slots get as many.
-        """
-        ...
-
-    def weighed(self, task: Any, items: int, size: int, results: bool = False) -> None:
-        """So many items of the flow of *task*, or their results, had *size* bytes, pickled."""
-
-    def give_back(self, lot: Sequence[Any]) -> None:
-        """Jobs that `allot` gave and that were not run."""
-
-    def finish(
-        self, tasks: Sequence[Any], rest: Sequence[Any], go_on: Callable[[Any], object]
-    ) -> None:
-        """Jobs of a slot ended; *rest* run there next.
-
-        Each has its ``value``, if it has not `failed`, and if it ran when it ``started`` and
-        how many seconds it ``took``.  *go_on* is given another one for the slot, or None.  Then
-        results are delivered, which takes as long as subscribers like.
-        """
-
-    def part(self, task: Any, value: Any) -> None:
-        """A job that gives several results gave one."""
-
-    def progress(self, task: Any, fraction: float) -> None:
-        """A job told how far it is."""
-
-    def fault(self, where: str, error: BaseException) -> None:
-        """Publish an error that belongs to no job."""
-
-    def function(self, task: Any) -> Callable[..., Any]:
-        """The user's function that a job calls, be it through others."""
-        ...
-
-    def stack(self) -> list[Any]:
-        """The jobs that this thread is busy with, innermost last.
-
-        A backend puts a job there while a piece of it runs on this thread.
-        """
-        ...
-
-    def handle(self, task: Any) -> Handle:
-        """What `current_task` needs of a job."""
-        ...
-
-    def lend(self, task: Any) -> None:
-        """Give up the slot of a job that waits for others; calls `Backend.lend`."""
-
-    def replaced(self, reason: str) -> None:
-        """A worker is gone, and another takes its place."""
-
-    def lost(self, reason: str) -> None:
-        """No job will ever run any more: everything is cancelled, the pool is closed."""
+__all__ = ("Backend", "Done", "LocalBackend", "Ticket", "Traits", "cpus")
 
 
 #: Takes the value or the error of work that did not end at once.
 Done: TypeAlias = Callable[[Any, BaseException | None], None]
 
 
-class Backend(Protocol):
-    """Runs jobs in slots.  The pool never gives it more jobs than it has slots."""
+@dataclass(frozen=True, kw_only=True)
+class Traits:
+    """What kind of place a backend is.
 
+    ======================  =====================================
+    with                    goes
+    ======================  =====================================
+    ``runs_here``           `in_this_process`
+    ``helps``               jobs run elsewhere (not `runs_here`)
+    ``ends_itself``         jobs run elsewhere
+    ``waits_out``           `runs_here`
+    ======================  =====================================
+
+    Raises:
+        InvalidArgument: If they do not go together.
+    """
+
+    #: whether jobs run where they are called from: on the thread that calls `ThreadRunner`
+    runs_here: bool = False
+    #: whether the CPU time of this process is that of the jobs
+    in_this_process: bool = False
+    #: whether a job that returned an Observable keeps its slot until that ends
+    keeps_slot: bool = False
+    #: whether a job may be run beyond the slots, for another that waits for it: `Backend.help`
+    helps: bool = False
+    #: whether `Backend.end` is to be called for a job that takes too long; the backend then
+    #: says when it has ended.  Else the pool counts the job as ended, and calls `abandon`.
+    ends_itself: bool = False
+    #: whether the time of a job is judged when its function has returned, as nothing ends it
+    waits_out: bool = False
+
+    def __post_init__(self) -> None:
+        for given, flag, needed, other in (
+            (self.runs_here, "runs_here", self.in_this_process, "in_this_process"),
+            (self.helps, "helps", not self.runs_here, "runs_here=False"),
+            (self.ends_itself, "ends_itself", not self.runs_here, "runs_here=False"),
+            (self.waits_out, "waits_out", self.runs_here, "runs_here"),
+        ):
+            if given and not needed:
+                raise InvalidArgument(f"{flag} of a backend needs {other}")
+
+
+def _without_workers(then: Callable[[], object]) -> None:
+    """Nobody has to be sent home, so nobody is left who could call *then*."""
+
+
+class Backend(ABC):
+    """Runs jobs in slots.  The pool never gives it more jobs than it has slots.
+
+    What is abstract each backend does, the rest as far as its `traits` say, or if it can.
+    """
+
+    traits: Traits
     #: the clock of waits and durations
     clock: Clock
     #: what an Observable that a job returned is subscribed with
-    scheduler: abc.SchedulerBase | None
-    #: whether such a job keeps its slot until the Observable ends
-    keeps_slot: bool
-    #: whether jobs run where they are called from: on the thread that calls `Runner.perform`
-    runs_here: bool
-    #: else: whether a job may be run beyond the slots, for another that waits for it
-    helps: bool
-    #: whether `end` is to be called for a job that takes too long; the backend then says
-    #: when it has ended.  Else the pool counts the job as ended, and calls `abandon`.
-    ends_itself: bool
+    scheduler: abc.SchedulerBase | None = None
+    #: of the items of one flow and of their results, where these are pickled
+    max_bytes: int | None = None
+    #: No job will come any more: end, and have the last worker call what is given.  For
+    #: finalisers: it takes no lock, waits for nothing, and does not keep the runner.
+    dismiss: Callable[[Callable[[], object]], None] = staticmethod(_without_workers)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        traits: Traits | None = getattr(cls, "traits", None)
+        if traits is None:
+            return  # one that others are derived from
+        for flag, method in (("helps", "help"), ("ends_itself", "end")):
+            does = getattr(cls, method) is not getattr(Backend, method)
+            if does is not getattr(traits, flag):
+                raise InvalidArgument(
+                    f"{cls.__name__}.traits.{flag} is {not does}, but it has "
+                    f"{'a' if does else 'no'} method {method}()"
+                )
 
     @property
     def default_slots(self) -> int:
-        """How many slots there are if the user does not say."""
-        ...
+        """How many slots there are if the user does not say: as many as there are CPUs."""
+        return cpus()
 
+    @property
+    def abandoned(self) -> int:
+        """How many workers still run what nobody waits for."""
+        return 0
+
+    @abstractmethod
     def bind(self, runner: Runner, slots: int) -> None:
         """Called once, before anything else."""
 
+    @abstractmethod
     def start(self, jobs: Sequence[Any]) -> None:
         """Run each of *jobs* as soon as possible in a free slot; does not wait."""
 
@@ -141,9 +123,17 @@ class Backend(Protocol):
         """Run what an ``async def`` returned, with the variables of *context*.
 
         Either call *done* before returning None, or answer how to cancel it and call
-        *done* later.
+        *done* later.  Here: on an event loop of this thread, which is busy meanwhile.
         """
+        try:
+            value = run_here(awaitable, context)
+        except BaseException as error:
+            done(None, error)
+        else:
+            done(value, None)
+        return None
 
+    @abstractmethod
     def abandon(self, jobs: Sequence[Any]) -> int | None:
         """*jobs* are not wanted any more, and their slots are free: end them if possible.
 
@@ -151,28 +141,47 @@ class Backend(Protocol):
         """
 
     def lend(self, jobs: Sequence[Any]) -> None:
-        """*jobs* go on, but wait for others: their slots are free meanwhile."""
+        """*jobs* go on, but wait for others: their slots are free meanwhile.
+
+        Here: nothing, as jobs that run elsewhere cannot use the pool.
+        """
 
     def help(self, job: Any) -> None:
-        """A job waits for *job*, which holds no slot: start it; only with `helps`."""
+        """A job waits for *job*, which holds no slot: start it; only with `Traits.helps`."""
 
     def waits(self) -> None:
-        """This thread, which called the `Runner`, is going to wait for other jobs.
+        """This thread, which called the runner, is going to wait for other jobs.
 
-        Raises `WouldBlock` if that cannot come to an end.
+        Raises `WouldBlock` if that cannot come to an end.  Here: the thread is its own.
         """
 
     def look_at(self, jobs: Collection[Any]) -> None:
-        """Call `Runner.started` for those of *jobs* that run and of which that is unknown."""
+        """Set ``started`` of those of *jobs* that run and of which that is unknown.
+
+        Here: none, the pool has been told.
+        """
 
     def end(self, job: Any, error: BaseException) -> None:
-        """End *job* with *error*; only with `ends_itself`."""
+        """End *job* with *error*; only with `Traits.ends_itself`."""
 
+    def lane(self, job: Any) -> str | None:
+        """What is called the worker that runs *job*, or ran it; None: it has no name."""
+        return None
+
+    def pids(self) -> list[int]:
+        """The processes that run jobs."""
+        return [os.getpid()]
+
+    @abstractmethod
     def resize(self, slots: int) -> None:
         """Have another number of slots from now on."""
 
+    @abstractmethod
     def stop(self, wait: float | None) -> None:
         """No job will come any more: end, and wait that many seconds (None: no limit)."""
+
+    async def ended(self, wait: float) -> None:
+        """After `stop`, on an event loop: let what was cancelled there clean up."""
 
 
 class Ticket:
@@ -191,34 +200,10 @@ class Ticket:
             return None
 
 
-class LocalBackend:
-    """What backends have in common whose jobs run on threads of their own."""
+class LocalBackend(Backend):
+    """What backends have in common whose jobs run on threads of this process."""
 
-    scheduler: abc.SchedulerBase | None = None
-    keeps_slot = False
-    runs_here = True
-    in_this_process = True
-    helps = False
-    ends_itself = False
-
-    @property
-    def default_slots(self) -> int:
-        """As many as there are CPUs."""
-        return cpus()
-
-    def help(self, job: Any) -> None:
-        """Never called: the thread that waits for *job* runs it."""
-        raise AssertionError(job)
-
-    def waits(self) -> None:
-        """The thread is one of the job's own."""
-
-    def look_at(self, jobs: Collection[Any]) -> None:
-        """The pool knows: it runs them."""
-
-    def end(self, job: Any, error: BaseException) -> None:
-        """Never called: threads cannot be ended."""
-        raise AssertionError(job)
+    traits = Traits(runs_here=True, in_this_process=True)
 
 
 def cpus() -> int:

@@ -94,11 +94,8 @@ def backend_for(on: Any, name: str, options: Mapping[str, Any]) -> Backend:  # n
         return ExecutorBackend(on, name)
     if isinstance(on, abc.SchedulerBase):
         return SchedulerBackend(on)
-    if not isinstance(on, (str, type)) and all(
-        callable(getattr(on, method, None))
-        for method in ("bind", "start", "abandon", "resize", "stop")
-    ):
-        return on  # type: ignore[no-any-return]
+    if isinstance(on, Backend):
+        return on
     raise InvalidArgumentType(
         "on must be 'threads', 'processes', 'asyncio', 'inline', an executor, a reactivex "
         f"scheduler or a backend object, got {checks.shown(on)}"

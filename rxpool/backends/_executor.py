@@ -2,20 +2,17 @@
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from contextvars import Context
 from functools import partial
 from typing import Any
 
-from reactivex import abc
-
 from rxpool._exit import stay_first
 from rxpool._forks import afresh, bury, heed
-from rxpool.backends._awaiting import run_here
-from rxpool.backends._base import SEVERAL, Done, Runner, cpus
+from rxpool.backends._base import Backend, Traits, cpus
 from rxpool.backends._executor_call import Arrived, Errand, Payload, explain, is_of_batches
 from rxpool.backends._executor_window import Window
+from rxpool.backends._runner import SEVERAL, ChunkRunner
 from rxpool.backends._threads import ThreadBackend
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
@@ -36,7 +33,7 @@ class _Landing:
         self.following = following  #: jobs that waited for its slot
 
 
-class ExecutorBackend:
+class ExecutorBackend(Backend):
     """A window of N futures on any executor: processes, Dask, Ray, loky, MPI.
 
     Each attempt is a call of its own, see `Errand`; workers need nothing of rxpool.  What an
@@ -50,11 +47,7 @@ class ExecutorBackend:
     it is never shut down here.
     """
 
-    scheduler: abc.SchedulerBase | None = None
-    keeps_slot = True
-    runs_here = False
-    helps = False
-    ends_itself = False
+    traits = Traits(keeps_slot=True)
 
     def __init__(self, executor: Executor, name: str) -> None:
         self.clock = Clock(TimerScheduler.singleton())
@@ -81,7 +74,7 @@ class ExecutorBackend:
         workers = getattr(self._executor, "_max_workers", None)
         return workers if isinstance(workers, int) and workers > 0 else cpus()
 
-    def bind(self, runner: Runner, slots: int) -> None:
+    def bind(self, runner: ChunkRunner, slots: int) -> None:
         """Give results to *runner*; at most *slots* calls are with the executor."""
         self._runner = runner
         self._window.resize(slots)
@@ -214,18 +207,6 @@ class ExecutorBackend:
         if job is not None:
             self.start((job,))
 
-    def run_awaitable(
-        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
-    ) -> Callable[[], object] | None:
-        """Run it on this thread."""
-        try:
-            value = run_here(awaitable, context)
-        except BaseException as error:
-            done(None, error)
-        else:
-            done(value, None)
-        return None
-
     def abandon(self, jobs: Sequence[Any]) -> None:
         """Cancel those of *jobs* that have not begun; the others keep their slots."""
         for job in jobs:
@@ -241,25 +222,11 @@ class ExecutorBackend:
         except Exception:  # not all executors can
             return False
 
-    def lend(self, jobs: Sequence[Any]) -> None:
-        """Jobs that run elsewhere cannot use the pool."""
-
-    def help(self, job: Any) -> None:
-        """Never called: see `helps`."""
-        raise AssertionError(job)
-
     def waits(self) -> None:
         """If this thread delivers results, another takes its place."""
         landing = getattr(self._here, "landing", None)
         if landing is not None:
             self._crew.lend((landing,))
-
-    def look_at(self, jobs: Collection[Any]) -> None:
-        """Jobs start when they are handed over."""
-
-    def end(self, job: Any, error: BaseException) -> None:
-        """Never called: see `ends_itself`."""
-        raise AssertionError(job)
 
     def resize(self, slots: int) -> None:
         """Those that waited for a slot may have one."""

@@ -2,20 +2,20 @@
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import Context
 from functools import partial
 from time import monotonic
 from typing import Any, Final
 
 from rxpool._forks import afresh, bury, end_child, heed
 from rxpool._threads import was_refused
-from rxpool.backends._awaiting import close_loop, run_here
-from rxpool.backends._base import Done, LocalBackend, Runner, Ticket, cpus
+from rxpool.backends._awaiting import close_loop
+from rxpool.backends._base import LocalBackend, Ticket, cpus
 from rxpool.backends._executor_window import Window
 from rxpool.backends._initializer import Initializer
+from rxpool.backends._runner import ThreadRunner
 from rxpool.backends._threads import ThreadBackend
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
@@ -77,7 +77,7 @@ class ThreadExecutorBackend(LocalBackend):
             held = self._window.abandoned + sum(bool(job.settled) for job in self._lent)
         return held + self._extra.abandoned
 
-    def bind(self, runner: Runner, slots: int) -> None:
+    def bind(self, runner: ThreadRunner, slots: int) -> None:
         """Run jobs with *runner*."""
         self._runner = runner
         self._slots = self._window.slots = slots
@@ -202,18 +202,6 @@ class ThreadExecutorBackend(LocalBackend):
         if len(ready) > 1:
             self._hand_over(ready[1:])
         return ready[0] if ready else None
-
-    def run_awaitable(
-        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
-    ) -> Callable[[], object] | None:
-        """Run it on an event loop of this thread, which is busy meanwhile."""
-        try:
-            value = run_here(awaitable, context)
-        except BaseException as error:
-            done(None, error)
-        else:
-            done(value, None)
-        return None
 
     def lend(self, jobs: Sequence[Any]) -> None:
         """The threads of *jobs* stay busy: others run what comes instead."""

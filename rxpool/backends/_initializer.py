@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rxpool._core.causes import ends_program
 from rxpool._forks import heed
-from rxpool.backends._base import Runner
+from rxpool.backends._runner import Reports
 from rxpool.errors import WorkerStartError
 
 __all__ = ("Initializer", "fail")
@@ -75,7 +75,7 @@ class Initializer:
         return None
 
 
-def fail(runner: Runner, job: Any, error: BaseException, now: float) -> Any:
+def fail(runner: Reports, job: Any, error: BaseException, now: float) -> Any:
     """End *job* with *error*; answers the next one for its slot, if any."""
     job.started, job.took = now, 0.0
     runner.failed(job, error)

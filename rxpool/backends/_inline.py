@@ -10,8 +10,9 @@ from typing import Any
 
 from rxpool import _forks
 from rxpool.backends._awaiting import run_with, stop_turning
-from rxpool.backends._base import Done, LocalBackend, Runner
+from rxpool.backends._base import Done, LocalBackend, Traits
 from rxpool.backends._initializer import Initializer, fail
+from rxpool.backends._runner import ThreadRunner
 from rxpool.errors import InvalidArgument, WouldBlock
 from rxpool.timing import Clock, TimerScheduler
 
@@ -36,10 +37,10 @@ class InlineBackend(LocalBackend):
     a timer is due (a pause of a retry, a limit)  as above, on the timer's thread
     ============================================  ==========================================
 
-    What runs cannot be ended.  `waits_out` has the pool judge its time when it has returned.
+    What runs cannot be ended: the pool judges its time when it has returned.
     """
 
-    waits_out = True
+    traits = Traits(runs_here=True, in_this_process=True, waits_out=True)
 
     def __init__(self, initializer: Initializer | None = None) -> None:
         self.clock = Clock(TimerScheduler.singleton())
@@ -67,7 +68,7 @@ class InlineBackend(LocalBackend):
         """One."""
         return 1
 
-    def bind(self, runner: Runner, slots: int) -> None:
+    def bind(self, runner: ThreadRunner, slots: int) -> None:
         """Run jobs with *runner*."""
         self.resize(slots)
         self._runner = runner

@@ -19,7 +19,8 @@ from rxpool.backends._awaiting import (
     run_with,
     stop_turning,
 )
-from rxpool.backends._base import Done, LocalBackend, Runner, Ticket
+from rxpool.backends._base import Done, LocalBackend, Ticket, Traits
+from rxpool.backends._runner import ThreadRunner
 from rxpool.backends._threads import ThreadBackend
 from rxpool.errors import WouldBlock
 from rxpool.timing import Clock
@@ -40,7 +41,7 @@ class SchedulerBackend(LocalBackend):
     are those of the scheduler.  In virtual time one action runs all jobs of an instant.
     """
 
-    keeps_slot = True
+    traits = Traits(runs_here=True, in_this_process=True, keeps_slot=True)
 
     def __init__(self, scheduler: abc.SchedulerBase) -> None:
         self.scheduler: abc.SchedulerBase | None = scheduler
@@ -72,7 +73,7 @@ class SchedulerBackend(LocalBackend):
         if self._closing is not None:
             self._closing.detach()
 
-    def bind(self, runner: Runner, slots: int) -> None:
+    def bind(self, runner: ThreadRunner, slots: int) -> None:
         """Run jobs with *runner*."""
         self._perform = runner.perform
         self._reserve.bind(runner, slots)
@@ -193,7 +194,9 @@ class SchedulerBackend(LocalBackend):
         """Nothing beyond what the pool does: dispose and cancel what the job returned."""
         self._reserve.abandon(jobs)
 
-    lend = abandon
+    def lend(self, jobs: Sequence[Any]) -> None:
+        """Threads in reserve do not count meanwhile."""
+        self._reserve.lend(jobs)
 
     def resize(self, slots: int) -> None:
         """The pool counts the slots."""

@@ -2,9 +2,8 @@
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import Context
 from time import monotonic
 from typing import Any
 from weakref import ref
@@ -12,9 +11,10 @@ from weakref import ref
 from rxpool._forks import afresh, bury, end_child, heed
 from rxpool._log import report_uncaught
 from rxpool._threads import DaemonThread
-from rxpool.backends._awaiting import close_loop, run_here
-from rxpool.backends._base import Done, LocalBackend, Runner, cpus
+from rxpool.backends._awaiting import close_loop
+from rxpool.backends._base import LocalBackend, cpus
 from rxpool.backends._initializer import Initializer, fail
+from rxpool.backends._runner import ThreadRunner
 from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("ThreadBackend",)
@@ -89,7 +89,7 @@ class ThreadBackend(LocalBackend):
         with self._lock:
             return len(self._workers) - self._usable
 
-    def bind(self, runner: Runner, slots: int) -> None:
+    def bind(self, runner: ThreadRunner, slots: int) -> None:
         """Run jobs with *runner*, on at most *slots* threads."""
         self._runner = ref(runner)
         self._slots = slots
@@ -104,18 +104,6 @@ class ThreadBackend(LocalBackend):
                     worker.gate.release()
                 elif self._usable >= self._slots or not self._try_to_hire(job):
                     self._mail.append(job)
-
-    def run_awaitable(
-        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
-    ) -> Callable[[], object] | None:
-        """Run it on the event loop of this thread; the thread is busy meanwhile."""
-        try:
-            value = run_here(awaitable, context)
-        except BaseException as error:
-            done(None, error)
-        else:
-            done(value, None)
-        return None
 
     def abandon(self, jobs: Sequence[Any]) -> int:
         """Stop counting the threads that run *jobs*; answers how many those are."""
@@ -248,7 +236,7 @@ class ThreadBackend(LocalBackend):
             runner.work(job, note)
 
     def _initialized(
-        self, initializer: Initializer, job: Any, worker: _Worker, runner: Runner
+        self, initializer: Initializer, job: Any, worker: _Worker, runner: ThreadRunner
     ) -> Any:
         """*job*, if this thread is ready for it; else others do it, or all that waits fails."""
         why = initializer.refused()

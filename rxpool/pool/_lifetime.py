@@ -28,8 +28,7 @@ class Lifetime:
     def __init__(self, engine: Engine, shutdown: Shutdown) -> None:
         self._engine = engine
         self._shutdown = shutdown
-        # Not every backend has workers.  This does not keep the engine.
-        self._dismisses = getattr(engine.backend, "dismiss", _without_workers)
+        self._dismisses = engine.backend.dismiss  # this does not keep the engine
         self._unkept = False
         self._dismissed = False
         engine.busy, engine.quiet = self._busy, self._quiet
@@ -76,10 +75,6 @@ class Lifetime:
             shutdown.terminate()
         elif not shutdown.close(None):
             shutdown.terminate()  # it could not wait, and nobody is left to finish it
-
-
-def _without_workers(then: Callable[[], object]) -> None:
-    """In place of a backend's `dismiss`."""
 
 
 def _left(

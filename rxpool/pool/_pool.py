@@ -302,8 +302,9 @@ class WorkerPool(Direct):
             flows = tuple(
                 FlowReport(flow.name, **counts_of(flow.state)) for flow in engine.flows
             )
-        abandoned: int = getattr(engine.backend, "abandoned", 0)
-        return PoolReport(self.name, **sums.sums, flows=flows, abandoned=abandoned)
+        return PoolReport(
+            self.name, **sums.sums, flows=flows, abandoned=engine.backend.abandoned
+        )
 
     def profile(
         self, *, trace: str | PathLike[str] | None = None, every: checks.Seconds = 0.01

@@ -67,7 +67,7 @@ class Shares:
 def _shares_one_interpreter(engine: Engine) -> bool:
     """Whether the CPU time of this process says how busy one interpreter is with the work."""
     free_threaded = not getattr(sys, "_is_gil_enabled", lambda: True)()
-    here = getattr(engine.backend, "in_this_process", False)
+    here = engine.backend.traits.in_this_process
     return here and not free_threaded and not engine.clock.virtual
 
 

@@ -120,9 +120,7 @@ class Shutdown:
                 await self._see_tails_off(left_by(error))
                 raise
             self._end(0.0)
-        ended = getattr(self._engine.backend, "ended", None)
-        if ended is not None:
-            await ended(_GRACE)
+        await self._engine.backend.ended(_GRACE)
 
     async def _leave_by_thread(self, by: BaseException | None) -> None:
         """Subscribers are called, and may wait, on another thread than that of the loop."""

@@ -27,7 +27,7 @@ def test_what_is_put_stays_until_it_is_freed(steps):
         elif step == "free":
             ring.free(argument)
         else:  # a message that is not sent after all
-            mark, before = ring.buffers.mark(), len(ring.live)
+            mark, before = ring.buffers.count, len(ring.live)
             for size in argument:
                 ring.put(size)
             ring.check()

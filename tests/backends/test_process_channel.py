@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rxpool.backends import Chunk
 from rxpool.backends.processes import ProcessBackend, _result_writer, _worker
 from rxpool.backends.processes._channel import ChannelClosed, WorkerChannel
 from rxpool.backends.processes._chunk import CachedFunction
@@ -73,12 +74,9 @@ class FakeRunner:
         """There are no more."""
         return []
 
-    def begin(self, task):
+    def next_chunk(self, task, most):
         """The job of a task."""
-        return jobs.double, task.item
-
-    def started(self, task, at):
-        """A task runs."""
+        return Chunk(jobs.double, [task], [task.item], 0.0)
 
 
 class Pair:

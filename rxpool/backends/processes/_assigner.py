@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from rxpool.backends._base import Runner
+from rxpool.backends._runner import ChunkRunner
 from rxpool.backends.processes._channel import ChannelClosed
 from rxpool.backends.processes._idle_memory import IdleMemory
 from rxpool.backends.processes._roster import Roster, Worker
@@ -25,12 +25,12 @@ class Assigner:
         self,
         lock: threading.Lock,
         roster: Roster,
-        runner: Runner,
+        runner: ChunkRunner,
         clock: Clock,
         spawn: Callable[[], RuntimeError | None],
         without_worker: Callable[[RuntimeError | None], None],
     ) -> None:
-        self.memory = IdleMemory(lock, roster, clock, self.idle)  #: of idle workers
+        self.memory = IdleMemory(lock, roster, clock, self.go_on)  #: of idle workers
         self._lock = lock
         self._roster = roster
         self._runner = runner
@@ -65,7 +65,7 @@ class Assigner:
                     self._runner.finish(refused, sent, self.requeue)
                 return
             if not refused:  # it had been cancelled
-                self.idle(worker)
+                self.go_on(worker)
                 return
             # They have failed; whoever is told that may need the worker.
             self._runner.finish(refused, (), partial(self._put_aside, worker))
@@ -106,27 +106,23 @@ class Assigner:
                 return
             self.assign(*pair)
 
-    def idle(self, worker: Worker) -> None:
-        """*worker* has nothing to do: a job that waits, or rest, or end."""
-        roster = self._roster
-        with self._lock:
-            channel = worker.channel
-            if channel is None or channel.leaving:
+    def go_on(self, worker: Worker, job: Any = None) -> None:
+        """What *worker* had is done: *job* is next, one that waits, or rest, or its end."""
+        roster, channel = self._roster, worker.channel
+        if job is None:
+            if channel is None or channel.in_flight.sent:
                 return
-            if channel.in_flight.sent or worker in roster.idle:
-                return
-            job = roster.waiting.popleft() if roster.waiting else None
-            if job is None and roster.rest(worker):
-                self.memory.rests(worker)
-                return
+            with self._lock:
+                channel = worker.channel
+                if channel is None or channel.leaving:
+                    return
+                if channel.in_flight.sent or worker in roster.idle:
+                    return
+                job = roster.waiting.popleft() if roster.waiting else None
+                if job is None and roster.rest(worker):
+                    self.memory.rests(worker)
+                    return
         if job is not None:
             self.assign(job, worker)
-        else:
+        elif channel is not None:
             channel.shut_down()
-
-    def go_on(self, worker: Worker, job: Any) -> None:
-        """What *worker* had is done; *job* is next, if there is one."""
-        if job is not None:
-            self.assign(job, worker)
-        elif worker.channel is not None and not worker.channel.in_flight.sent:
-            self.idle(worker)

@@ -1,15 +1,13 @@
 """`ProcessBackend`: worker processes, each watched by a thread of its own."""
 
 import threading
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextvars import Context
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 from weakref import proxy
 
-from reactivex import abc
-
 from rxpool._forks import afresh, bury, heed
-from rxpool.backends._base import Done, Runner, cpus
+from rxpool.backends._base import Backend, Traits
+from rxpool.backends._runner import ChunkRunner
 from rxpool.backends.processes._assigner import Assigner
 from rxpool.backends.processes._channel import WorkerChannel
 from rxpool.backends.processes._launch import Starter
@@ -26,21 +24,17 @@ _GRACE: Final = 0.05  #: seconds for a short item that was cancelled, before it 
 _UNHEEDED: Final = 1.0  #: seconds in which a worker begins what it is given, unless it hangs
 
 
-class ProcessBackend:
+class ProcessBackend(Backend):
     """N processes, each with a connection and a thread that serves it.
 
     The `Supervisor` has processes start and end, the `Assigner` says which worker runs what.
     Both work on one `Roster`, which ``_lock`` guards; they have it from here.
     """
 
-    scheduler: abc.SchedulerBase | None = None
-    keeps_slot = True
-    runs_here = False
-    helps = False
-    ends_itself = True
+    traits = Traits(keeps_slot=True, ends_itself=True)
 
     # Made by `bind`, which is called before anything else.
-    _runner: Runner
+    _runner: ChunkRunner
     _assigner: Assigner
     _supervisor: Supervisor
 
@@ -75,11 +69,6 @@ class ProcessBackend:
         self._roster = Roster()
 
     @property
-    def default_slots(self) -> int:
-        """As many as there are CPUs."""
-        return cpus()
-
-    @property
     def processes(self) -> list[WorkerProcess]:
         """Those that are alive."""
         with self._lock:
@@ -94,7 +83,7 @@ class ProcessBackend:
         channel = _channel_of(job)
         return None if channel is None else channel.lane
 
-    def bind(self, runner: Runner, slots: int) -> None:
+    def bind(self, runner: ChunkRunner, slots: int) -> None:
         """Run jobs for *runner*, in at most *slots* processes."""
         self._runner = runner = proxy(runner)  # the threads do not keep it; jobs do
         self._roster.slots = slots
@@ -138,12 +127,6 @@ class ProcessBackend:
         for job in jobs:
             self._assigner.assign(job)
 
-    def run_awaitable(
-        self, awaitable: Awaitable[Any], done: Done, context: Context | None = None
-    ) -> Callable[[], object] | None:
-        """Never called: functions return in their process."""
-        raise AssertionError(awaitable)
-
     def abandon(self, jobs: Sequence[Any]) -> None:
         """End the processes that run *jobs*; short items are given a moment to end."""
         for channel in {each for job in jobs if (each := _channel_of(job)) is not None}:
@@ -179,14 +162,6 @@ class ProcessBackend:
             self._roster.withdraw(job)
         self._runner.failed(job, error)
         self._runner.finish([job], (), self._assigner.requeue)
-
-    def lend(self, jobs: Sequence[Any]) -> None:
-        """Never called: tasks of processes cannot use the pool."""
-        raise AssertionError(jobs)
-
-    def help(self, job: Any) -> None:
-        """Never called: see `helps`."""
-        raise AssertionError(job)
 
     def waits(self) -> None:
         """If this thread serves a worker, another does; jobs put aside go on."""

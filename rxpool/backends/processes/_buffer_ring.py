@@ -23,7 +23,7 @@ class BufferRing:
         self._numbers = numbers
         self._freed = freed
         self._length = 0
-        self._count = 0
+        self.count = 0  #: how many buffers there were; see `take_back`
         self._live: deque[tuple[int, int, int]] = deque()
         self.touched = 0  #: bytes, from the start, that may take memory
 
@@ -38,15 +38,11 @@ class BufferRing:
         """See `SharedBlock.release`."""
         self._memory.release()
 
-    def mark(self) -> int:
-        """How many buffers there were; see `take_back`."""
-        return self._count
-
     def take_back(self, mark: int) -> None:
-        """Forget what was put since *mark* and never sent."""
+        """Forget what was put since *mark*, which was the `count` then, and never sent."""
         while self._live and self._live[-1][2] > mark:
             self._live.pop()
-        self._count = mark
+        self.count = mark
 
     def put(self, data: memoryview) -> Span | None:
         """Copy a buffer in; None if there is no room."""
@@ -56,9 +52,9 @@ class BufferRing:
             return None
         self.touched = max(self.touched, start + length)
         self._memory[start : start + length] = data if data.format == "B" else data.cast("B")
-        self._count += 1
-        self._live.append((start, start + length + -length % _ALIGN, self._count))
-        return start, length, self._count
+        self.count += 1
+        self._live.append((start, start + length + -length % _ALIGN, self.count))
+        return start, length, self.count
 
     def _place(self, length: int) -> int | None:
         """Where so many bytes are free."""

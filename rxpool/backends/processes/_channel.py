@@ -3,15 +3,15 @@
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from rxpool.backends._base import Runner
 from rxpool.backends._remote import decode_error
-from rxpool.backends.processes._chunk import CachedFunction, Chunk, pass_on_interrupt
+from rxpool.backends._runner import Chunk, ChunkRunner
+from rxpool.backends.processes._chunk import CachedFunction, PackedChunk, pass_on_interrupt
 from rxpool.backends.processes._codec import decode
 from rxpool.backends.processes._in_flight import InFlight, not_begun
 from rxpool.backends.processes._inbox import Inbox
@@ -30,7 +30,7 @@ from rxpool.backends.processes._protocol import (
 from rxpool.backends.processes._results import GoOn, Results
 from rxpool.backends.processes._shared_block import SharedBlock
 
-__all__ = ("ChannelClosed", "WorkerChannel")
+__all__ = ("ChannelClosed", "Served", "WorkerChannel")
 
 _PIPE: Final = 32 * 1024  #: bytes that a busy worker's connection surely takes
 _LEAVING: Final = 5.0  #: seconds for a worker that is about to end by itself
@@ -38,6 +38,12 @@ _LEAVING: Final = 5.0  #: seconds for a worker that is about to end by itself
 
 class ChannelClosed(Exception):
     """The worker that was to be given a task has ended."""
+
+
+class Served(Protocol):
+    """A worker, which one thread serves at a time."""
+
+    owner: threading.Thread | None
 
 
 class WorkerChannel:
@@ -50,7 +56,7 @@ class WorkerChannel:
 
     def __init__(
         self,
-        runner: Runner,
+        runner: ChunkRunner,
         conn: Connection,
         block: SharedBlock,
         sentinel: int | None = None,
@@ -61,7 +67,7 @@ class WorkerChannel:
         self.lane = lane  #: what the process is called
         self.leaving = False  #: the worker is about to end by itself
         self._runner = runner
-        self._block: SharedBlock | None = block
+        self.block: SharedBlock | None = block  #: None: it is given up
         self._function: CachedFunction | None = None  # that items were sent for last
         self._functions: OrderedDict[int, None] = OrderedDict()  # that the worker has
         self._seen = -1.0  # what ran at the last look
@@ -80,40 +86,47 @@ class WorkerChannel:
         Raises:
             ChannelClosed: If the worker has ended; *task* is still the caller's.
         """
+        runner = self._runner
+        part: Chunk | None = None
         try:
-            job = self._runner.begin(task)
-            if job is None:
+            cached: CachedFunction | None = task.flow.note
+            most = 1
+            # Only the thread that serves the channel sees to what is behind a slow item.
+            serves = self._server == threading.get_ident()
+            if serves and cached is not None and not task.settled:
+                most = cached.chunk_size.chunk()
+            part = runner.next_chunk(task, most)
+            if part is None:
                 return [], []
-            flow = task.flow
-            cached = flow.note
-            if cached is None or cached.function is not job[0]:
-                cached = flow.note = CachedFunction(job[0])
+            if cached is None or cached.function is not part.function:
+                cached = task.flow.note = CachedFunction(part.function)
             if cached.wire is None:
                 cached.pickled()
         except BaseException as error:
+            if part is not None:
+                runner.give_back(part.jobs[1:])
             pass_on_interrupt(error)
-            self._runner.failed(task, error)
+            runner.failed(task, error)
             return [], [task]
-        block = self._block
+        block = self.block
         if block is None:
+            runner.give_back(part.jobs[1:])
             raise ChannelClosed
-        # Only the thread that serves the channel sees to what is behind a slow item.
-        size = cached.chunk_size.chunk() if self._server == threading.get_ident() else 1
-        behind = self._runner.allot(task, size - 1) if size > 1 else []
-        chunk = Chunk(cached, block.items, [task, *behind], self._runner.failed, job[1])
-        if not chunk.tasks:
+        _, jobs, items, weighs_from = part
+        chunk = PackedChunk(cached, block.items, self._functions, jobs, items, runner.failed)
+        tasks = chunk.tasks
+        if not tasks:
             return [], chunk.refused
         self._function = cached
-        body = chunk.seal(self._functions)
-        self._runner.weighed(task, len(chunk.tasks), chunk.size)
-        first = self.in_flight.add(chunk.tasks, self, idle=True)
+        if chunk.size >= weighs_from * len(tasks):
+            runner.weighed(task, len(tasks), chunk.size)
+        first = self.in_flight.add(tasks, self, idle=True)
         if first is None:
-            self._runner.give_back(behind)
+            runner.give_back(jobs[1:])
             raise ChannelClosed
-        self._runner.started(chunk.tasks[0], None)
         # If it has died, whoever serves the channel finds the tasks in flight.
-        self._outbox.send(first, body)
-        return chunk.tasks, chunk.refused
+        self._outbox.send(first, chunk.body)
+        return tasks, chunk.refused
 
     def _refill(self, items: int, seconds: float, left: int) -> list[Any]:
         """So many items took so long: the worker, which has *left* to do, may be given more.
@@ -127,25 +140,31 @@ class WorkerChannel:
         if not left or self.leaving or (last := self.in_flight.sent[-1]) is None:
             return []
         more = cached.chunk_size.more(left)
-        tasks = self._runner.allot(last, more) if more else None
+        tasks = self._runner.more(last, more) if more else None
         return self._send_more(cached, tasks) if tasks else []
 
-    def _send_more(self, cached: CachedFunction, tasks: Sequence[Any]) -> list[Any]:
+    def _send_more(self, cached: CachedFunction, tasks: list[Any]) -> list[Any]:
         """Have a busy worker run *tasks* too; answers those that cannot be sent."""
-        assert self._block is not None
-        chunk = Chunk(cached, self._block.items, tasks, self._runner.failed)
+        assert self.block is not None
+        chunk = PackedChunk(
+            cached,
+            self.block.items,
+            self._functions,
+            tasks,
+            [task.item for task in tasks],
+            self._runner.failed,
+        )
         if not chunk.tasks:
             return chunk.refused
-        body = chunk.seal(self._functions)
-        if len(body) > _PIPE:
+        if len(chunk.body) > _PIPE:
             # A busy worker does not read: what its connection does not take would block.
-            chunk.open_again(self._functions)
+            chunk.open_again()
             self._runner.give_back(chunk.tasks)
             return chunk.refused
         self._runner.weighed(tasks[0], len(chunk.tasks), chunk.size)
         first = self.in_flight.add(chunk.tasks, self)
         assert first is not None  # only this thread, which serves the channel, closes it
-        self._outbox.send(first, body)
+        self._outbox.send(first, chunk.body)
         return chunk.refused
 
     def shut_down(self) -> None:
@@ -177,12 +196,18 @@ class WorkerChannel:
                 return decode_error(message[1])
             self._take_in(message, lambda _: None)
 
-    def serve(self, go_on: GoOn, mine: Callable[[], bool]) -> bool:
+    def serve(self, go_on: GoOn, served: Served) -> bool:
         """Take in what comes, until the worker ends; False if another thread serves now."""
-        while mine():
+        me, sent = threading.current_thread(), self.in_flight.sent
+        while served.owner is me:
             self._server = threading.get_ident()
+            seconds = None
+            if len(sent) > 1 or self.leaving:
+                seconds = self._patience()
+            else:
+                self._seen = -1.0
             try:
-                data = self._inbox.take(self._patience())
+                data = self._inbox.take(seconds)
             except (EOFError, OSError):
                 return True
             if data is not None:
@@ -197,8 +222,7 @@ class WorkerChannel:
         """Seconds until the worker is to be looked at; None: not before it says something."""
         if self.leaving:
             return _LEAVING
-        if len(self.in_flight.sent) <= 1 or self._function is None:
-            self._seen = -1.0
+        if self._function is None:
             return None
         return self._function.chunk_size.slow_after
 
@@ -260,15 +284,9 @@ class WorkerChannel:
         """Whether the items at the worker are known to be short."""
         return self._function is not None and self._function.chunk_size.short
 
-    @property
-    def is_large(self) -> bool:
-        """Whether `shrink` would give memory back."""
-        block = self._block
-        return block is not None and block.is_large
-
     def shrink(self) -> None:
         """Give the shared memory back, as the worker has nothing to do."""
-        block = self._block
+        block = self.block
         if block is not None:
             with suppress(OSError, ValueError):  # it ends
                 block.shrink()
@@ -296,4 +314,4 @@ class WorkerChannel:
         """
         self.in_flight.detach()
         self._results.detach()
-        self._block = None
+        self.block = None

@@ -1,9 +1,9 @@
-"""`Chunk`: tasks and their function, packed for a worker process."""
+"""`PackedChunk`: tasks and their function, packed for a worker process."""
 
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
@@ -11,10 +11,9 @@ from rxpool.backends.processes._buffer_ring import BufferRing
 from rxpool.backends.processes._chunk_size import ChunkSize
 from rxpool.backends.processes._codec import FIXED, dumps, encode, spans_of
 
-__all__ = ("CachedFunction", "Chunk", "pass_on_interrupt")
+__all__ = ("CachedFunction", "PackedChunk", "pass_on_interrupt")
 
 _FUNCTIONS: Final = 64  #: of so many a worker keeps its copies
-_NONE: Final[Any] = object()
 
 _numbers = count()
 
@@ -37,65 +36,72 @@ class CachedFunction:
         return self.wire
 
 
-class Chunk:
-    """Tasks, packed for a worker; those that cannot be are `refused`."""
+class PackedChunk:
+    """Tasks, packed for a worker; those that cannot be are `refused`.
+
+    *known* are the functions that the worker has.  There is no `body` if no task is left.
+    """
 
     def __init__(
         self,
         function: CachedFunction,
         ring: BufferRing,
-        tasks: Sequence[Any],
+        known: OrderedDict[int, None],
+        tasks: list[Any],
+        items: list[Any],
         failed: Callable[[Any, BaseException], None],
-        argument: Any = _NONE,
     ) -> None:
-        self.tasks: list[Any] = []
+        self.tasks = tasks
         self.refused: list[Any] = []
-        self._function = function
-        self._ring = ring
-        self._mark = ring.mark()
-        self._wires: list[Any] = []
-        self._taught = False
         self.size = 0  #: bytes of the items, those in the ring included
-        items = [task.item for task in tasks]
-        if argument is not _NONE:
-            items[0] = argument
-        if FIXED.issuperset(map(type, items)):
-            self.tasks, self._wires = list(tasks), items
-            return
-        for task, item in zip(tasks, items, strict=True):
+        self.body = b""
+        self._ring, self._mark = ring, ring.count
+        self._known, self._number = known, function.number
+        self._taught = False
+        wires = items
+        if not FIXED.issuperset(map(type, items)):
+            wires = self._encode(items, failed)
+            if not wires:
+                return
+        wire, forget = None, None
+        if function.number in known:
+            known.move_to_end(function.number)
+        else:
+            wire = function.pickled()
+            self._taught = True
+            known[function.number] = None
+            if len(known) > _FUNCTIONS:
+                forget = known.popitem(last=False)[0]
+        self.body = pickle.dumps((function.number, wire, forget, wires), 5)
+        function.chunk_size.weighed(len(wires), len(self.body))
+        self.size += len(self.body)
+
+    def _encode(
+        self, items: list[Any], failed: Callable[[Any, BaseException], None]
+    ) -> list[Any]:
+        """Message parts of the items that can be pickled."""
+        tasks: list[Any] = []
+        wires: list[Any] = []
+        for task, item in zip(self.tasks, items, strict=True):
             try:
                 what = "the item" if item is task.item else "the call"
-                wire = encode(item, ring, what)
-                self._wires.append(wire)
-                self.tasks.append(task)
+                wire = encode(item, self._ring, what)
+                wires.append(wire)
+                tasks.append(task)
                 for span in spans_of(wire):
                     self.size += span[1]
             except BaseException as error:
                 pass_on_interrupt(error)
                 self.refused.append(task)
                 failed(task, error)
+        self.tasks = tasks
+        return wires
 
-    def seal(self, known: OrderedDict[int, None]) -> bytes:
-        """The message; *known* are the functions that the worker has."""
-        number, wire, forget = self._function.number, None, None
-        if number in known:
-            known.move_to_end(number)
-        else:
-            wire = self._function.pickled()
-            self._taught = True
-            known[number] = None
-            if len(known) > _FUNCTIONS:
-                forget = known.popitem(last=False)[0]
-        body = pickle.dumps((number, wire, forget, self._wires), 5)
-        self._function.chunk_size.weighed(len(self.tasks), len(body))
-        self.size += len(body)
-        return body
-
-    def open_again(self, known: OrderedDict[int, None]) -> None:
+    def open_again(self) -> None:
         """The message is not sent after all."""
         self._ring.take_back(self._mark)
         if self._taught:
-            del known[self._function.number]
+            del self._known[self._number]
 
 
 def pass_on_interrupt(error: BaseException) -> None:

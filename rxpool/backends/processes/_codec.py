@@ -71,7 +71,7 @@ def encode(value: Any, ring: BufferRing | None, what: str) -> Any:
         if len(data) >= LARGE and (span := ring.put(memoryview(data))) is not None:
             return _LONG, (span,)
         return _PICKLED, data
-    mark = ring.mark()
+    mark = ring.count
     spans: list[Span] = []
     for buffer in buffers:
         if (span := ring.put(buffer)) is None:  # no room

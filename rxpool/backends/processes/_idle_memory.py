@@ -38,7 +38,8 @@ class IdleMemory:
     def rests(self, worker: Worker) -> None:
         """*worker* is idle from now on.  Locked."""
         worker.idle_since = now = self._clock.now()
-        if worker.channel is not None and worker.channel.is_large:
+        block = None if worker.channel is None else worker.channel.block
+        if block is not None and block.is_large:
             self._look_at(now + _RESTING)
 
     def stop(self) -> None:
@@ -68,7 +69,8 @@ class IdleMemory:
         with self._lock:
             self._alarm = None
             idle = self._roster.idle
-            large = [w for w in idle if w.channel is not None and w.channel.is_large]
+            blocks = [(w, w.channel.block) for w in idle if w.channel is not None]
+            large = [w for w, block in blocks if block is not None and block.is_large]
             ripe = [worker for worker in large if worker.idle_since + _RESTING <= now]
             for worker in ripe:  # nobody gives them anything meanwhile
                 idle.remove(worker)

@@ -51,16 +51,24 @@ class InFlight:
                 task.note = note
         return first
 
-    def done(self, items: int, at: float) -> tuple[list[Any], int]:
-        """So many results have come: their tasks, and how many others are left there.
+    def done(
+        self, items: int, at: float | None, what: str = "results came for"
+    ) -> tuple[list[Any], int]:
+        """So many have ended, the last one *at*: their tasks, and how many others are there.
 
         Raises:
             ValueError: If the worker has not been given so many.
         """
+        sent, tasks = self.sent, list[Any]()
         with self.lock:
-            tasks = self._take(items, "results came for")
-            self._quiet = at
-            return tasks, len(self.sent)
+            if items > len(sent):
+                raise ValueError(f"{items} {what} {len(sent)} items")
+            self.first += items
+            for _ in range(items):
+                tasks.append(sent.popleft())
+            if at is not None:
+                self._quiet = at
+            return tasks, len(sent)
 
     def skipped(self, items: int) -> tuple[list[Any], int]:
         """So many were left out: their tasks, and how many others are left there.
@@ -68,17 +76,8 @@ class InFlight:
         Raises:
             ValueError: If the worker has not been given so many.
         """
-        with self.lock:
-            tasks = self._take(items, "were left out of")
-            return [task for task in tasks if task is not None], len(self.sent)
-
-    def _take(self, items: int, what: str) -> list[Any]:
-        """The first tasks that are there.  The lock is held."""
-        sent = self.sent
-        if items > len(sent):
-            raise ValueError(f"{items} {what} {len(sent)} items")
-        self.first += items
-        return [sent.popleft() for _ in range(items)]
+        tasks, left = self.done(items, None, "were left out of")
+        return [task for task in tasks if task is not None], left
 
     def rest(self) -> Sequence[Any]:
         """Those that are there now."""

@@ -103,7 +103,7 @@ def _poller(
         poll.register(sentinel, select.POLLIN)
 
     def look(seconds: float | None) -> tuple[bool, bool]:
-        found = [fd for fd, _ in poll.poll(None if seconds is None else seconds * 1000)]
+        found = dict(poll.poll(None if seconds is None else seconds * 1000))
         return ours in found, sentinel in found
 
     return look

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rxpool.backends._base import Runner
+from rxpool.backends._runner import ChunkRunner
 from rxpool.backends.processes._channel import WorkerChannel
 from rxpool.backends.processes._process import PARTING, WorkerProcess
 from rxpool.backends.processes._roster import Worker
@@ -25,7 +25,7 @@ class Reaper:
     def __init__(
         self,
         lock: threading.Lock,
-        runner: Runner,
+        runner: ChunkRunner,
         requeue: Callable[[Any], None],
         poison_after: int,
     ) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from rxpool.backends._base import SEVERAL, Runner
 from rxpool.backends._remote import decode_error, shown
+from rxpool.backends._runner import SEVERAL, ChunkRunner
 from rxpool.backends.processes._codec import decode, size_of, spans_of
 from rxpool.backends.processes._in_flight import InFlight
 from rxpool.backends.processes._protocol import SEVERAL_PARTS
@@ -28,7 +28,7 @@ class Results:
     For the thread that serves the worker alone.
     """
 
-    def __init__(self, runner: Runner, in_flight: InFlight, block: SharedBlock) -> None:
+    def __init__(self, runner: ChunkRunner, in_flight: InFlight, block: SharedBlock) -> None:
         self._runner = runner
         self._in_flight = in_flight
         self._block: SharedBlock | None = block
@@ -57,7 +57,8 @@ class Results:
             wires, ends = wires[known:], ends[known:]
         tasks, left = in_flight.done(len(wires), ends[-1])
         try:
-            self._weigh(tasks, wires)  # before more is asked for
+            if tuple in map(type, wires):
+                self._weigh(tasks, wires)  # before more is asked for
             bad = refill(len(tasks), ends[-1] - begun, left if takes_more else 0)
             done = self._unpack_all(tasks, wires, begun, ends)
             done += bad
@@ -78,7 +79,7 @@ class Results:
         """Tell how large results are."""
         sizes = [size_of(wire) for wire in wires if type(wire) is tuple]
         task = next((task for task in tasks if task is not None), None)
-        if sizes and task is not None:
+        if task is not None:
             self._runner.weighed(task, len(sizes), sum(sizes), True)
 
     def _unpack_all(

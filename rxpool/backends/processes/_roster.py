@@ -57,7 +57,8 @@ class Roster:
 
     def rest(self, worker: Worker, wanted: bool = False) -> bool:
         """*worker* has nothing to do; False if it is to end, as it is not *wanted*."""
-        worker.gone = not wanted and self._is_surplus(worker)
+        too_many = len(self.workers) > self.slots and self.staying() > self.slots
+        worker.gone = not wanted and (worker.passing or self.stopping or too_many)
         if worker.gone:
             return False
         self.idle.append(worker)
@@ -66,9 +67,6 @@ class Roster:
                 self.idle.remove(worker)
                 return False
         return True
-
-    def _is_surplus(self, worker: Worker) -> bool:
-        return worker.passing or self.stopping or self.staying() > self.slots
 
     def staying(self) -> int:
         """How many workers were not told to end."""

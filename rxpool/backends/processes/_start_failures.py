@@ -8,7 +8,7 @@ from typing import Any
 
 from reactivex import abc
 
-from rxpool.backends._base import Runner
+from rxpool.backends._runner import ChunkRunner
 from rxpool.backends.processes._roster import Roster
 from rxpool.backends.processes._starts import Fails, Failure, Starts, Step
 from rxpool.errors import WorkerStartError
@@ -28,7 +28,7 @@ class StartFailures:
         self,
         lock: threading.Lock,
         roster: Roster,
-        runner: Runner,
+        runner: ChunkRunner,
         clock: Clock,
         requeue: Callable[[Any], None],
         retry: Callable[[], None],

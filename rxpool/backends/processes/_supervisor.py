@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol
 
 from rxpool._forks import afresh
 from rxpool._log import log
-from rxpool.backends._base import Runner
+from rxpool.backends._runner import ChunkRunner
 from rxpool.backends.processes._channel import WorkerChannel
 from rxpool.backends.processes._launch import Starter, wait_until_ready
 from rxpool.backends.processes._process import PARTING
@@ -29,11 +29,8 @@ _LEAVING: Final = 5.0  #: seconds for idle workers to end when the pool does
 class Jobs(Protocol):
     """What a supervisor needs of who gives jobs to workers.  All is called without the lock."""
 
-    def idle(self, worker: Worker) -> None:
-        """*worker* has nothing to do."""
-
-    def go_on(self, worker: Worker, job: Any) -> None:
-        """What *worker* had is done; *job* is next, if there is one."""
+    def go_on(self, worker: Worker, job: Any = None) -> None:
+        """*worker* is ready, or what it had is done; *job* is next, if there is one."""
 
     def requeue(self, job: Any) -> None:
         """Leave *job*, if there is one, for the next worker that is ready."""
@@ -56,7 +53,7 @@ class Supervisor:
         name: str,
         lock: threading.Lock,
         roster: Roster,
-        runner: Runner,
+        runner: ChunkRunner,
         clock: Clock,
         starter: Starter,
         jobs: Jobs,
@@ -194,16 +191,15 @@ class Supervisor:
         with self._lock:
             worker.channel = channel
             self._failures.settled()
-        self._jobs.idle(worker)
+        self._jobs.go_on(worker)
         return None
 
     def _serve(self, worker: Worker) -> bool:
         """Serve a process until it ends; False if another thread does that now."""
         channel = worker.channel
         assert channel is not None
-        me = threading.current_thread()
         try:
-            if not channel.serve(partial(self._jobs.go_on, worker), lambda: worker.owner is me):
+            if not channel.serve(partial(self._jobs.go_on, worker), worker):
                 return False
         except BaseException as error:  # the worker talks nonsense, or a fault of ours
             with suppress(ReferenceError):  # the pool was dropped just now

@@ -75,7 +75,7 @@ class Awaitables:
             cancel: Callable[[], object] | None = self._subscribe(task, work, done, context)
         else:
             backend = self._dispatcher.backend
-            if backend.keeps_slot:  # on an event loop it shares the thread with others
+            if backend.traits.keeps_slot:  # on an event loop it shares the thread with others
                 context.run(held.set, TaskHandle(task))
             cancel = backend.run_awaitable(work, done, context)
         with self._dispatcher.lock:
@@ -131,7 +131,7 @@ class Awaitables:
 
     def _leave_slot(self, task: Task) -> Task | None:
         """The function returned, the task goes on: the thread may serve another."""
-        if self._dispatcher.backend.keeps_slot:
+        if self._dispatcher.backend.traits.keeps_slot:
             return None
         if task.extra.ending:  # its function took long; now it can be ended
             task.extra.ending = False

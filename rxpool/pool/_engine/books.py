@@ -46,22 +46,21 @@ class Books:
         self.name = name
         self.backend = backend
         #: whether limits in time wait until a function has returned
-        self.waits_out: bool = getattr(backend, "waits_out", False)
+        self.waits_out: bool = backend.traits.waits_out
         self.clock = backend.clock
         self.now = backend.clock.now
         self.lock = threading.RLock()
         self.changed = afresh(threading.Condition(self.lock))  # a flow ended
         self.slots = Slots(slots)
         self.effects = self.slots.effects
-        self.slots.max_bytes = getattr(backend, "max_bytes", None)
+        self.slots.max_bytes = backend.max_bytes
         self.flows: dict[Any, bool] = {}  # bindings, oldest first; opened by own tasks?
         self.past = Counts()  # of flows that ended
         self.standing: list[FlowState] = []  # of flows that come and go, with their counts
         self._ending: list[FlowState] = []
         self.faults: Broadcast[BaseException] = Broadcast("faults")
         self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
-        lane = getattr(backend, "lane", None)
-        self.meter = Meter(name, self.now, self.fault, self._listen, lane)
+        self.meter = Meter(name, self.now, self.fault, self._listen, backend.lane)
         self.lifecycle: Lifecycle[Any] = Lifecycle()
         self.changes = 0  # counts what `changed` tells of
         self.when_changed: list[Callable[[], object]] = []  # each is called once
@@ -249,8 +248,7 @@ class Books:
 
     def pids(self) -> list[int]:
         """The processes that run tasks."""
-        pids = getattr(self.backend, "pids", None)
-        return [os.getpid()] if pids is None else pids()
+        return self.backend.pids()
 
     def replaced(self, reason: str) -> None:
         """See `Runner`."""

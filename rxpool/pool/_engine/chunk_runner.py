@@ -1,9 +1,10 @@
 """`ChunkRunner`: what backends call that run tasks elsewhere, several in one go."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from math import inf
+from typing import Any, Final
 
-from rxpool.backends import SEVERAL
+from rxpool.backends import SEVERAL, Chunk
 from rxpool.pool._engine.awaitables import Awaitables
 from rxpool.pool._engine.binding import NO_VALUE, TaskHandle, here
 from rxpool.pool._engine.dispatcher import Dispatcher
@@ -11,6 +12,8 @@ from rxpool.pool._engine.timeouts import Timeouts
 from rxpool.pool._state.task import NOT_YET, Task
 
 __all__ = ("ChunkRunner",)
+
+_SMALL: Final = 16  #: an item is small if so many times its bytes were not too many
 
 
 class ChunkRunner:
@@ -43,13 +46,36 @@ class ChunkRunner:
         job: tuple[Callable[[Any], Any], Any] = task.flow.binding.job(task)
         return job
 
-    def started(self, task: Task, at: float | None) -> None:
-        """*task* runs since *at*; None: it is going to run, `Backend.look_at` tells."""
-        if at is not None:
-            task.started = at
+    def started(self, task: Task, at: float) -> None:
+        """*task* runs since *at*."""
+        task.started = at
         flow = task.flow
         if flow.times.watched and not flow.times.armed:
             self._timeouts.watch(flow)
+
+    def next_chunk(self, task: Task, most: int) -> Chunk | None:
+        """A slot is about to run *task*, and others of its flow after it, *most* in all.
+
+        None if *task* was cancelled; its slot is free then.
+        """
+        if task.settled:
+            return None
+        meter, flow = self._dispatcher.meter, task.flow
+        if meter.heard:
+            meter.starting(task)
+        function, item = flow.binding.job(task)
+        jobs, items = [task], [item]
+        if most > 1 and flow.waiting:
+            jobs += self.more(task, most - 1)
+            items += [behind.item for behind in jobs[1:]]
+        if flow.times.watched and not flow.times.armed:
+            self._timeouts.watch(flow)
+        weighs_from, bound = inf, flow.capacity.bytes
+        if bound is not None:
+            # As long as all are so small that their number alone is bounded, no news are good.
+            weighed = not flow.capacity.unweighed and flow.capacity.max_pending == bound.limit
+            weighs_from = bound.most / bound.limit / _SMALL if weighed else 0.0
+        return Chunk(function, jobs, items, weighs_from)
 
     def function(self, task: Task) -> Callable[..., Any]:
         """The user's function that *task* calls."""
@@ -70,20 +96,22 @@ class ChunkRunner:
         """So many items of the flow of *task*, or results of them, had *size* bytes."""
         task.flow.capacity.weigh(items, size, results)
 
-    def allot(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
+    def more(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
         """More tasks for the slot of *task*, to be run after it."""
-        with self._dispatcher.lock:
-            lot = self._dispatcher.slots.reserve(task, most, fairly)
-            chores = self._dispatcher.chores()
-        self._dispatcher.carry_out(chores)
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            lot = dispatcher.slots.reserve(task, most, fairly)
+            chores = dispatcher.chores()
+        dispatcher.carry_out(chores)
         return lot
 
     def give_back(self, lot: Sequence[Task]) -> None:
         """These were not run, and are not going to be in this slot."""
-        with self._dispatcher.lock:
-            self._dispatcher.slots.give_back(lot)
-            chores = self._dispatcher.chores()
-        self._dispatcher.carry_out(chores)
+        dispatcher = self._dispatcher
+        with dispatcher.lock:
+            dispatcher.slots.give_back(lot)
+            chores = dispatcher.chores()
+        dispatcher.carry_out(chores)
 
     def finish(
         self,
@@ -96,45 +124,60 @@ class ChunkRunner:
         If none does, *go_on* is given another task for the slot, or None; then the results
         are delivered.
         """
-        head = tasks[0]
-        flow = head.flow
-        binding = flow.binding
+        swift = tasks[0].flow.binding.swift is not None
+        if swift:
+            for task in tasks:
+                if task.error is not None or task.value is SEVERAL:
+                    swift = False
+                    break
         stack = here.stack
-        stack.append(head)
+        stack.append(tasks[0])
         try:
-            if binding.swift is not None and self._all_good(tasks):
+            if swift:
                 self._finish_swiftly(tasks, rest, go_on, stack)
-                return
-            now = self._dispatcher.now()
-            if flow.policies is not None:
-                for task in tasks:
-                    if task.error is None and not task.settled:
-                        value = self._several(task) if task.value is SEVERAL else task.value
-                        task.error = flow.policies.keep(task, value)
-            with self._dispatcher.lock:
-                for task in tasks:
-                    value = task.value if task.error is None else None
-                    if value is SEVERAL:
-                        value = self._several(task)
-                    # One that was cancelled before it began has taken no time.
-                    known = NOT_YET not in (task.started, task.took)
-                    ended = task.started + task.took if known else now
-                    task.flow.settle(task, value, task.error, ended)
-                following = self._pass_on(tasks, rest)
-                entry = binding.claim()
-                chores = self._dispatcher.chores()
-            go_on(following)
-            self._dispatcher.carry_out(chores)
-            while entry is not None:
-                binding.send(entry)
-                with self._dispatcher.lock:
-                    entry = binding.again()
-                    chores = self._dispatcher.chores()
-                self._dispatcher.carry_out(chores)
+            else:
+                self._finish_locked(tasks, rest, go_on)
         finally:
             stack.pop()
 
-    def _finish_swiftly(
+    def _finish_locked(
+        self,
+        tasks: Sequence[Task],
+        rest: Sequence[Task],
+        go_on: Callable[[Task | None], object],
+    ) -> None:
+        """Settle the tasks one by one, and deliver what can be."""
+        dispatcher = self._dispatcher
+        flow = tasks[0].flow
+        binding = flow.binding
+        now = dispatcher.now()
+        if flow.policies is not None:
+            for task in tasks:
+                if task.error is None and not task.settled:
+                    value = self._several(task) if task.value is SEVERAL else task.value
+                    task.error = flow.policies.keep(task, value)
+        with dispatcher.lock:
+            for task in tasks:
+                value = task.value if task.error is None else None
+                if value is SEVERAL:
+                    value = self._several(task)
+                # One that was cancelled before it began has taken no time.
+                known = NOT_YET not in (task.started, task.took)
+                ended = task.started + task.took if known else now
+                task.flow.settle(task, value, task.error, ended)
+            following = self._pass_on(tasks, rest)
+            entry = binding.claim()
+            chores = dispatcher.chores()
+        go_on(following)
+        dispatcher.carry_out(chores)
+        while entry is not None:
+            binding.send(entry)
+            with dispatcher.lock:
+                entry = binding.again()
+                chores = dispatcher.chores()
+            dispatcher.carry_out(chores)
+
+    def _finish_swiftly(  # noqa: C901 - the hot path of results, in one piece
         self,
         tasks: Sequence[Task],
         rest: Sequence[Task],
@@ -142,11 +185,13 @@ class ChunkRunner:
         stack: list[Task],
     ) -> None:
         """Deliver good results without the lock, as `ThreadRunner` does."""
+        dispatcher = self._dispatcher
+        meter = dispatcher.meter
         flow = tasks[0].flow
         binding = flow.binding
         cell = [0]
         ran = 0
-        with self._dispatcher.lock:
+        with dispatcher.lock:
             out = flow.tasks
             # The others were cancelled.
             good = tasks if out.issuperset(tasks) else [task for task in tasks if task in out]
@@ -165,26 +210,30 @@ class ChunkRunner:
             flow.running -= ran
             flow.without_slot.difference_update(good)
             flow.reserved += ran  # all of them count until they are delivered
-            flow.mark_runnable()  # another may run, also where these had no slot
+            if flow.waiting:
+                flow.mark_runnable()  # another may run, also where these had no slot
             following = self._pass_on(tasks, rest)
-            chores = self._dispatcher.chores()
+            chores = dispatcher.chores()
         go_on(following)
-        self._dispatcher.carry_out(chores)
-        if self._dispatcher.meter.heard:
+        if chores is not None:
+            dispatcher.carry_out(chores)
+        if meter.heard:
             for task in good:
-                self._dispatcher.meter.succeeded(task, task.started + task.took)
+                meter.succeeded(task, task.started + task.took)
         if good:
             stack[-1] = good[0]
             binding.swift_many(good, cell)
-        with self._dispatcher.lock:
+        with dispatcher.lock:
             flow.counts.close(cell)
             flow.reserved -= len(good)
-            if flow.capacity.bytes is not None:
+            if flow.capacity.bytes is not None and flow.waiting:
                 flow.mark_runnable()
             entry = binding.claim()
-            chores = self._dispatcher.chores()
-        self._dispatcher.carry_out(chores)
-        self._dispatcher.deliver(binding, entry)
+            chores = dispatcher.chores()
+        if chores is not None:
+            dispatcher.carry_out(chores)
+        if entry is not None:
+            dispatcher.deliver(binding, entry)
 
     def _pass_on(self, tasks: Sequence[Task], rest: Sequence[Task]) -> Task | None:
         """The slot of a lot goes to *rest*, else to the task that is answered.  Locked."""
@@ -192,18 +241,15 @@ class ChunkRunner:
         for task in tasks:
             if task.slot:
                 task.slot = False
-                if slots.promote(rest, True):
+                if rest and slots.promote(rest, True):
                     return None
-                following = slots.next()
+                following = slots.next() if slots.ring else None
                 if following is None:
                     slots.free += 1
                 else:
                     following.slot = True
                 return following
         return None
-
-    def _all_good(self, tasks: Sequence[Task]) -> bool:
-        return all(task.error is None and task.value is not SEVERAL for task in tasks)
 
     def _several(self, task: Task) -> Any:
         if task.flow.binding.collects:

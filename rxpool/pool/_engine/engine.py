@@ -236,7 +236,7 @@ class Engine(Dispatcher):
         self, flow: FlowState, task: Task | None, stack: list[Task], what: str
     ) -> bool | None:
         """Make room by running a task here: whether that was *task*; None: wait after all."""
-        if not (self.backend.runs_here or self.backend.helps):
+        if not (self.backend.traits.runs_here or self.backend.traits.helps):
             return None
         nested = any(
             busy.flow is flow and (busy.running is not False or not busy.settled)
@@ -270,7 +270,7 @@ class Engine(Dispatcher):
 
     def _run_extra(self, task: Task) -> None:
         """Run a task that holds no slot, as this thread waits for it or its like."""
-        if self.backend.runs_here:
+        if self.backend.traits.runs_here:
             self._perform(task)
         else:
             self.backend.help(task)
@@ -282,7 +282,7 @@ class Engine(Dispatcher):
         """
         if not self.works_here():
             return
-        if not self.backend.runs_here:
+        if not self.backend.traits.runs_here:
             self._lend_all()
             return
         with self.lock:
@@ -304,7 +304,7 @@ class Engine(Dispatcher):
 
     def run_one(self, flow: FlowState) -> bool:
         """Run a waiting task of *flow* here, if this thread works for the pool."""
-        if not self.works_here() or not self.backend.runs_here:
+        if not self.works_here() or not self.backend.traits.runs_here:
             return False
         nested = any(busy.flow is flow and busy.running is not False for busy in here.stack)
         with self.lock:

@@ -4,17 +4,17 @@ from collections.abc import Awaitable, Sequence
 from contextvars import Context
 from typing import Any, NoReturn
 
-from rxpool.backends._base import Done, LocalBackend
+from rxpool.backends._base import Backend, Done, Traits
 from rxpool.errors import PoolClosed
 from rxpool.timing import Clock
 
 __all__ = ("ForeignBackend",)
 
 
-class ForeignBackend(LocalBackend):
+class ForeignBackend(Backend):
     """Runs nothing and touches nothing: the workers are those of another process."""
 
-    runs_here = False
+    traits = Traits(in_this_process=True)
 
     def __init__(self, clock: Clock, why: str) -> None:
         self.clock = clock
@@ -34,8 +34,6 @@ class ForeignBackend(LocalBackend):
 
     def abandon(self, jobs: Sequence[Any]) -> None:
         """What runs is not this process's to end."""
-
-    lend = abandon
 
     def waits(self) -> NoReturn:
         """What is waited for would never come."""

@@ -34,7 +34,8 @@ class Runner:
         self.stack = chunks.stack
         self.failed = chunks.failed
         self.weighed = chunks.weighed
-        self.allot = chunks.allot
+        self.next_chunk = chunks.next_chunk
+        self.more = chunks.more
         self.give_back = chunks.give_back
         self.finish = chunks.finish
         self.part = chunks.part

@@ -56,7 +56,7 @@ class Meter:
         now: Callable[[], float],
         fault: Callable[[str, BaseException], object],
         changed: Callable[[bool], object],
-        lane: Callable[[Any], str | None] | None,
+        lane: Callable[[Any], str | None],
     ) -> None:
         self.heard = False
         self.now = now
@@ -253,7 +253,7 @@ class Meter:
             self.emit("rxpool.breaker.rejected", 1, "{call}", attributes)
 
     def _lane(self, task: Task, started: float, ended: float) -> str:
-        if self._lane_of is not None and (lane := self._lane_of(task)) is not None:
+        if (lane := self._lane_of(task)) is not None:
             return lane
         with self._lock:
             return self._lanes.lane(started, ended)

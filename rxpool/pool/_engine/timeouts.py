@@ -54,7 +54,7 @@ class Timeouts:
                     )
                     continue
                 error = overdue_error(flow, limit)
-                if task in flow.tasks and self._dispatcher.backend.ends_itself:
+                if task in flow.tasks and self._dispatcher.backend.traits.ends_itself:
                     task.own().ending = True
                     far.append((task, error))
                 elif task.flow.settle(task, None, error, now):

@@ -75,7 +75,7 @@ class Feed:
         self.swift = self._swift if state.lock_free else None
         state.binding = self
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.
-        engine.open(self, lend=not engine.backend.runs_here)
+        engine.open(self, lend=not engine.backend.traits.runs_here)
 
     # -- what the engine asks ---------------------------------------------------------
 
