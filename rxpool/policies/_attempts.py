@@ -69,13 +69,13 @@ class AttemptPolicies:
         keyed: Whether some who wait for the limit may be passed by others.
         on_result: Whether `flaw` is to be asked about good results.
         counts: Whether first attempts are counted, for a budget.
+        fallback: As it was given, or `MISSING`.
         effects: What follows from a call: events of the breaker, alarms of the limit.
     """
 
     __slots__ = (
         "_account",
         "_draw",
-        "_fallback",
         "_lock",
         "_refusals_count",
         "_retry",
@@ -83,6 +83,7 @@ class AttemptPolicies:
         "breaker",
         "counts",
         "effects",
+        "fallback",
         "keyed",
         "limit",
         "lock_free",
@@ -98,7 +99,7 @@ class AttemptPolicies:
         draw: Callable[[], float] = random,
     ) -> None:
         retry, breaker, limit = options.retry, options.breaker, options.limit
-        self._fallback = options.fallback
+        self.fallback = options.fallback
         self._retry = retry
         self.breaker = None if breaker is None else breaker_door(breaker)
         self.limit = None if limit is None else limit_door(limit)
@@ -300,13 +301,13 @@ class AttemptPolicies:
 
     def replaces(self, error: BaseException) -> bool:
         """Whether something stands in for a result that is *error*."""
-        return self._fallback is not MISSING or isinstance(error, BadResponse)
+        return self.fallback is not MISSING or isinstance(error, BadResponse)
 
     def replacement(self, error: BaseException, *item: Any) -> Any:
         """What stands in; calls the fallback with *item*, if it is told, and *error*."""
         if isinstance(error, BadResponse):
             return error.response
-        fallback = self._fallback
+        fallback = self.fallback
         return fallback(*item, error) if callable(fallback) else fallback
 
     def _wait(
