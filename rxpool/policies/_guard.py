@@ -123,6 +123,13 @@ class Call:
             return None, caused(raised, error)
         return wait, error
 
+    def _report(self, permit: int | None, error: Exception, now: float) -> None:
+        took = now - self._started
+        try:
+            self._policies.failed(permit, error, (error,), now, took, self._ticket)
+        finally:
+            self._policies.carry_out()
+
 
 def replaced(policies: AttemptPolicies, error: Exception) -> Any:
     """What stands in for *error*, which else is raised."""

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from rxpool._core.causes import as_failure, caused
-from rxpool.policies._http import BadResponse
 from rxpool.pool._dispatcher import Dispatcher
 from rxpool.pool._gate import Gate, Policies
 from rxpool.pool._ledger import FlowLedger, Task
@@ -28,7 +27,7 @@ class FailureHandler:
         if policies.any:
             if policies.breaker is not None:
                 self._dispatcher.meter.follow(policies.breaker)
-            later = self._dispatcher.ledger.later.append
+            later = self._dispatcher.ledger.later.extend
             gate = Gate(policies, fn, self._dispatcher.clock, self._wake, self._judge, later)
             flow.policies = gate
             flow.gate = gate if gate.admits else None
@@ -53,11 +52,9 @@ class FailureHandler:
         if wait is not None and not self._comes_too_late(task, wait):
             self._try_again(task, error, wait)
             return
-        if isinstance(error, BadResponse):
-            value, error = error.response, None
-        elif policies.replaces(error):
+        if policies.replaces(error):
             try:
-                value, error = policies.fallback(task.item, error), None
+                value, error = policies.replacement(error, task.item), None
             except BaseException as raised:
                 assert error is not None
                 error = caused(raised, error)
