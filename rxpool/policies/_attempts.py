@@ -49,7 +49,7 @@ class AttemptPolicies:
     the place of each item, knows the time, and waits.  `ask`, `refusal`, `leave`, `succeeded`
     and `cancelled` call nothing foreign, so they may be called under the caller's lock; the
     others call functions of the user.  After each of those five, and after `failed`, also
-    when it raises, `effects` are to be carried out, with no lock held.
+    when it raises, there may be `effects`, which are to be called with no lock held.
 
     A permit is that of the attempt that runs; None: none does.
 
@@ -70,7 +70,6 @@ class AttemptPolicies:
         on_result: Whether `flaw` is to be asked about good results.
         counts: Whether first attempts are counted, for a budget.
         fallback: As it was given, or `MISSING`.
-        effects: What follows from a call: events of the breaker, alarms of the limit.
     """
 
     __slots__ = (
@@ -82,7 +81,6 @@ class AttemptPolicies:
         "asks",
         "breaker",
         "counts",
-        "effects",
         "fallback",
         "keyed",
         "limit",
@@ -112,12 +110,6 @@ class AttemptPolicies:
         self.keyed = self.limit is not None and self.limit.keyed
         self.on_result = looks_at_results(retry)
         self.counts = self._account is not None
-        effects: list[Callable[[], object]] = []
-        if self.breaker is not None:
-            effects.append(self.breaker.publish)
-        if self.limit is not None:
-            effects.append(self.limit.arm)
-        self.effects = tuple(effects)
 
     def follow(self, clock: Any) -> None:
         """Take the time of the breaker from *clock*, a `Clock`, unless it has one.
@@ -128,9 +120,18 @@ class AttemptPolicies:
         if self.breaker is not None:
             self.breaker.follow(clock)
 
+    def effects(self) -> list[Callable[[], object]]:
+        """What follows from the last call: events of the breaker, alarms of the limit."""
+        breaker, limit, found = self.breaker, self.limit, list[Callable[[], object]]()
+        if breaker is not None and breaker.publisher.heard:
+            found.append(breaker.publish)
+        if limit is not None and (limit.stored or limit.state.changed):
+            found.append(limit.arm)
+        return found
+
     def carry_out(self) -> None:
-        """Do what follows from a call, with no lock held."""
-        for effect in self.effects:
+        """Do what follows from the last call; no lock is held."""
+        for effect in self.effects():
             effect()
 
     # -- before and after an attempt --------------------------------------------------------
@@ -268,8 +269,13 @@ class AttemptPolicies:
             refused: How many attempts the breaker has refused.
             firsts: How many items were tried so far, where nobody calls `deposit`.
         """
-        wait = self._wait(error, made, elapsed, refused)
-        if wait is None or not self._costs(error):
+        retry = self._retry
+        if retry is None:
+            return None
+        if refused:
+            made = self._attempts(retry, made, refused, error)
+        wait = retry.wait_before_next(made or 1, error, elapsed, self._draw())
+        if wait is None or self._account is None or not uses_budget(retry, error):
             return wait
         return wait if self._spend(now, firsts) else None
 
@@ -281,15 +287,16 @@ class AttemptPolicies:
         Or what a function of the user raised.  A budget is asked once for all of them.
         """
         found: list[tuple[int, float | BaseException]] = []
+        retry = self._retry
         granted: bool | None = None
         for number, error in enumerate(results):
-            if not isinstance(error, Exception):
+            if retry is None or not isinstance(error, Exception):
                 continue
             try:
-                wait = self._wait(error, made, elapsed, 0)
+                wait = retry.wait_before_next(made or 1, error, elapsed, self._draw())
                 if wait is None:
                     continue
-                costs = self._costs(error)
+                costs = self._account is not None and uses_budget(retry, error)
             except BaseException as raised:
                 found.append((number, raised))
                 continue
@@ -310,16 +317,6 @@ class AttemptPolicies:
         fallback = self.fallback
         return fallback(*item, error) if callable(fallback) else fallback
 
-    def _wait(
-        self, error: BaseException, made: int, elapsed: float, refused: int
-    ) -> float | None:
-        retry = self._retry
-        if retry is None:
-            return None
-        if refused:
-            made = self._attempts(retry, made, refused, error)
-        return retry.wait_before_next(made or 1, error, elapsed, self._draw())
-
     def _attempts(self, retry: Retry, made: int, refused: int, error: BaseException) -> int:
         """What counts as attempts after *error*."""
         most = retry.max_attempts
@@ -328,13 +325,6 @@ class AttemptPolicies:
         if isinstance(error, CircuitOpen):
             return max(made, min(made + refused, most - 1))
         return made
-
-    def _costs(self, error: BaseException) -> bool:
-        """Whether a retry after *error* is one for the budget."""
-        if self._account is None:
-            return False
-        assert self._retry is not None
-        return uses_budget(self._retry, error)
 
     def _spend(self, now: float, firsts: int | None) -> bool:
         """Whether the budget has room for one more retry; it is used then."""

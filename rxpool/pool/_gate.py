@@ -143,7 +143,7 @@ class Gate:
         if isinstance(extra.ticket, Ticket):
             extra.ticket.wake = partial(self._wake, task)  # it may be another attempt
         answer = attempts.ask(extra.ticket, now)
-        self._later(attempts.effects)
+        self._later(attempts.effects())
         if isinstance(answer, int):
             if extra.asked is not None:
                 extra.held = now - extra.asked
@@ -158,21 +158,22 @@ class Gate:
     def leave(self, task: Task) -> None:
         """A task that waited in line does so no longer."""
         self._attempts.leave(task.extra.ticket)
-        self._later(self._attempts.effects)
+        self._later(self._attempts.effects())
 
     def succeeded(self, task: Task, now: float) -> None:
         """An attempt ended well."""
         permit, task.permit = task.permit, None
         if permit is not None:
             took = now - task.started
-            self._attempts.succeeded(permit, now, took, self._size(task))
-            self._later(self._attempts.effects)
+            size = self._size(task) if self._batches else 1
+            self._attempts.succeeded(permit, now, took, size)
+            self._later(self._attempts.effects())
 
     def cancelled(self, task: Task) -> None:
         """A task is not wanted any more, be it that it waits or runs."""
         permit, task.permit = task.permit, None
         self._attempts.cancelled(permit, task.extra.ticket)
-        self._later(self._attempts.effects)
+        self._later(self._attempts.effects())
 
     def hedges(self, now: float, first_attempts: int) -> bool:
         """Whether the budget has room for one more second run."""
