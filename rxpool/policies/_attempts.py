@@ -140,7 +140,7 @@ class AttemptPolicies:
         """A permit, if an attempt may start now; else why not, or what it fails with.
 
         Whoever waits for the limit holds no permit of the breaker, and whom the breaker
-        refuses takes nothing from the limit.  It raises what *place* does, if that is a
+        refuses takes nothing from the limit.  What *place* raises comes out, if that is a
         function.
         """
         breaker, limit = self.breaker, self.limit
@@ -149,21 +149,22 @@ class AttemptPolicies:
             permit = breaker.admit(now)
             if permit < 0:
                 return Verdict.REFUSED
-        if limit is not None:
-            granted = False
-            try:
+        granted = False
+        try:
+            if limit is not None:
                 if isinstance(place, BaseException):
                     return place
                 assert place is not None
-                granted = limit.enter(place if isinstance(place, Ticket) else place(), now)
-            except RxPoolError as error:  # the file of a shared limit cannot be used
-                return error
-            finally:
-                if not granted:
-                    self._release(permit)
-            if not granted:
-                return Verdict.WAIT
-        return permit
+                ticket = place if isinstance(place, Ticket) else place()
+                if not limit.enter(ticket, now):
+                    return Verdict.WAIT
+            granted = True
+            return permit
+        except RxPoolError as error:  # the file of a shared limit cannot be used
+            return error
+        finally:
+            if not granted and breaker is not None:
+                breaker.release(permit)
 
     def refusal(self, now: float) -> CircuitOpen:
         """What an attempt fails with that the breaker has refused."""
@@ -190,7 +191,8 @@ class AttemptPolicies:
         if permit is None:
             self.leave(place)
             return
-        self._release(permit)
+        if self.breaker is not None:
+            self.breaker.release(permit)
         if self.limit is not None:
             self.limit.give_back()
 
@@ -232,10 +234,6 @@ class AttemptPolicies:
                 self.breaker.failed(permit, now, took, result)
             for _ in range(0 if failing else len(results) - len(bad)):
                 self.breaker.succeeded(permit, now, took)
-
-    def _release(self, permit: int) -> None:
-        if self.breaker is not None:
-            self.breaker.release(permit)
 
     # -- the next attempt, or what stands in for it -------------------------------------------
 
