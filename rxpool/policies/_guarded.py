@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from rxpool import _checks as checks
+from rxpool._core.functions import is_async
 from rxpool._forks import afresh
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.policies._arguments import MISSING, ends, given, retry_given
@@ -131,14 +132,14 @@ def _guard(
             "fn must not be a generator, as its code runs after the call, "
             f"got {checks.shown(fn)}"
         )
-    if _is_async(fn):
+    if is_async(fn):
         return guard_async(fn, *_policies(options), timeout, sleep or asyncio.sleep)
     if timeout is not None:
         raise InvalidArgument(
             f"timeout={timeout:g} needs an async function, as nothing can end a plain one: "
             f"run {checks.shown(fn)} in a WorkerPool, which has a timeout too"
         )
-    if _is_async(options.fallback):
+    if is_async(options.fallback):
         raise InvalidArgumentType(
             "fallback must not be async for a plain function, "
             f"got {checks.shown(options.fallback)}"
@@ -156,9 +157,3 @@ def _policies(options: AttemptOptions) -> tuple[AttemptPolicies, Clock]:
 
 def _ending(retry: Any) -> Retry:
     return ends("retry", retry_given("retry", retry), _NO_END)  # type: ignore[no-any-return]
-
-
-def _is_async(fn: Any) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-        getattr(fn, "__call__", None)  # noqa: B004
-    )
