@@ -32,6 +32,6 @@ def is_async(function: Any, *, wrapped: bool = False) -> bool:
         elif isinstance(inner, type):
             return False
         else:
-            kind: Any = type(inner)
-            return inspect.iscoroutinefunction(getattr(kind, "__call__", None))  # noqa: B004
+            call = getattr(type(inner), "__call__", None)  # noqa: B004 # pyright: ignore[reportUnknownArgumentType]
+            return inspect.iscoroutinefunction(call)
     return False
