@@ -71,7 +71,8 @@ class BreakerDoor:
         """
         with self._lock:
             if not self._own_clock:
-                self.publisher.clock, self._own_clock = clock, True
+                self.publisher.follow(clock)
+                self._own_clock = True
         if self.publisher.clock.virtual != clock.virtual:
             raise InvalidArgument(
                 f"breaker {self._name!r} is used in real and in virtual time; give it the "
