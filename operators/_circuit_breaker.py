@@ -1,6 +1,7 @@
 """``circuit_breaker``: a subscription is a call that a breaker may refuse."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 from reactivex import Observable, abc
@@ -11,8 +12,7 @@ from rxpool._core.causes import caused
 from rxpool._core.relay import Relay
 from rxpool.policies import CircuitBreaker
 from rxpool.policies._arguments import given
-from rxpool.policies._breaker import breaker_door
-from rxpool.policies._breaker_door import BreakerDoor
+from rxpool.policies._attempts import AttemptOptions, AttemptPolicies
 from rxpool.timing import Clock
 
 __all__ = ("circuit_breaker",)
@@ -21,12 +21,14 @@ _T = TypeVar("_T")
 
 
 class _Call:
-    """Tells the breaker once how a call ended, from whichever thread that is known first."""
+    """Tells its policies once how it ended, from whichever thread that is known first."""
 
-    __slots__ = ("_began", "_breaker", "_clock", "_permits")
+    __slots__ = ("_began", "_clock", "_permits", "_policies")
 
-    def __init__(self, breaker: BreakerDoor, permit: int, clock: Clock, began: float) -> None:
-        self._breaker = breaker
+    def __init__(
+        self, policies: AttemptPolicies, permit: int, clock: Clock, began: float
+    ) -> None:
+        self._policies = policies
         self._permits = [permit]  # `pop` is atomic: one thread gets it
         self._clock = clock
         self._began = began
@@ -34,21 +36,21 @@ class _Call:
     def succeeded(self) -> None:
         if (permit := self._take()) is not None:
             now = self._clock.now()
-            self._breaker.succeeded(permit, now, now - self._began)
-            self._breaker.publish()
+            self._policies.succeeded(permit, now, now - self._began)
+            self._policies.carry_out()
 
     def failed(self, error: Exception) -> None:
         if (permit := self._take()) is not None:
             now = self._clock.now()
             try:
-                self._breaker.failed(permit, now, now - self._began, error)
+                self._policies.failed(permit, error, (error,), now, now - self._began)
             finally:
-                self._breaker.publish()
+                self._policies.carry_out()
 
     def cancelled(self) -> None:
         if (permit := self._take()) is not None:
-            self._breaker.release(permit)
-            self._breaker.publish()
+            self._policies.cancelled(permit, None)
+            self._policies.carry_out()
 
     def _take(self) -> int | None:
         try:
@@ -83,7 +85,8 @@ def circuit_breaker(
         InvalidArgument: At once, if an argument is of the wrong type.  A breaker that is
             used in virtual and in real time fails the stream with it.
     """
-    door = breaker_door(given(CircuitBreaker, "breaker", breaker))
+    options = AttemptOptions(breaker=given(CircuitBreaker, "breaker", breaker))
+    policies = AttemptPolicies(options, nullcontext(), refusals_count=True)
     checks.timing("scheduler", scheduler)
 
     def bind(source: Observable[_T]) -> Observable[_T]:
@@ -91,14 +94,14 @@ def circuit_breaker(
             observer: abc.ObserverBase[_T], default: abc.SchedulerBase | None = None
         ) -> abc.DisposableBase:
             clock = Clock.of(scheduler, default)
-            door.follow(clock)
+            policies.follow(clock)
             began = clock.now()
-            permit = door.admit(began)
-            door.publish()
-            if permit < 0:
-                observer.on_error(door.error(began))
+            permit = policies.ask(None, began)
+            policies.carry_out()
+            if not isinstance(permit, int):
+                observer.on_error(policies.refusal(began))
                 return Disposable()
-            call = _Call(door, permit, clock, began)
+            call = _Call(policies, permit, clock, began)
             relay: Relay[_T] = Relay(
                 "circuit_breaker", observer, clock, default, call.cancelled
             )

@@ -1,7 +1,7 @@
 """``retry``: subscribes to its source again after an error."""
 
 from collections.abc import Callable
-from random import random
+from contextlib import nullcontext
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -13,7 +13,8 @@ from rxpool._core.causes import caused
 from rxpool._core.relay import Relay
 from rxpool._forks import afresh
 from rxpool.policies import Retry
-from rxpool.policies._arguments import for_errors_alone, retry_given, uses_budget
+from rxpool.policies._arguments import for_errors_alone, retry_given
+from rxpool.policies._attempts import AttemptOptions, AttemptPolicies
 from rxpool.timing import Clock
 
 __all__ = ("retry",)
@@ -28,17 +29,18 @@ class _Attempts:
     that fails at once is subscribed to in a loop, not ever deeper.
     """
 
-    __slots__ = ("_began", "_budget", "_busy", "_lock", "_made", "_relay", "_rule", "_source")
+    __slots__ = ("_began", "_busy", "_lock", "_made", "_policies", "_relay", "_source")
 
     def __init__(self, source: Observable[Any], rule: Retry, relay: Relay[Any]) -> None:
         self._source = source
-        self._rule = rule
         self._relay = relay
         self._made = 0
         self._began = relay.clock.now()
-        self._budget = rule.open_budget()
-        if self._budget is not None:
-            self._budget.deposit(self._began)
+        # There is one attempt at a time, so their budget needs no lock.
+        self._policies = AttemptPolicies(
+            AttemptOptions(retry=rule), nullcontext(), refusals_count=True
+        )
+        self._policies.deposit(self._began)
         self._lock = afresh(Lock())  # of the next one
         self._busy = 0  # 1: somebody subscribes, 2: and is to do so again
 
@@ -81,9 +83,7 @@ class _Attempts:
         relay = self._relay
         try:
             now = relay.clock.now()
-            wait = self._rule.wait_before_next(self._made, error, now - self._began, random())
-            if wait is not None and self._budget is not None and uses_budget(self._rule, error):
-                wait = wait if self._budget.withdraw(now) else None
+            wait = self._policies.wait(error, self._made, now - self._began, now)
             if wait:
                 relay.stage.unsettled = error
                 place = relay.hold()

@@ -15,7 +15,7 @@ MOST = {
     "inline, plain": 42,
     "inline, input order": 44,
     "inline, retry and timeout": 41,
-    "inline, one failure and one retry": 108,
+    "inline, one failure and one retry": 101,
 }
 
 ABOUT = {"processes, one item to an idle pool": 45}

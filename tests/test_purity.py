@@ -51,6 +51,7 @@ STATES = {
     "rxpool/metrics/_histogram.py": None,
     "rxpool/metrics/_series.py": None,
     "rxpool/policies/_adaptive.py": None,
+    "rxpool/policies/_attempts.py": None,
     "rxpool/policies/_breaker_state.py": None,
     "rxpool/policies/_breaker_windows.py": None,
     "rxpool/policies/_budget.py": None,

@@ -11,7 +11,8 @@ from typing import Any, Final, Protocol
 from reactivex import abc
 
 from rxpool import _forks
-from rxpool.backends._asyncio_work import Threads, is_async, observe
+from rxpool._core.functions import is_async
+from rxpool.backends._asyncio_work import Threads, observe
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._runner import ChunkRunner
 from rxpool.tasks import held
@@ -321,7 +322,7 @@ class Slot:
         if function is crew.coroutine:
             return function, item
         inner = crew.runner.function(job)
-        if is_async(inner):
+        if is_async(inner, wrapped=True):
             if inner is function:
                 crew.coroutine = function
             return function, item

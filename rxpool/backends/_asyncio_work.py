@@ -1,13 +1,11 @@
 """What functions do on an event loop that are not ``async def``: threads, Observables."""
 
 import asyncio
-import functools
-import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import Any, Final
+from typing import Any
 
 from reactivex import abc
 from reactivex.disposable import SingleAssignmentDisposable
@@ -17,28 +15,7 @@ from rxpool.backends._awaiting import check_process
 from rxpool.backends._runner import SEVERAL, ChunkRunner
 from rxpool.backends._threads import ThreadBackend
 
-__all__ = ("Threads", "is_async", "observe")
-
-_DEEP: Final = 100  #: so often a function may be wrapped
-
-
-def is_async(function: Callable[..., Any]) -> bool:
-    """Whether *function* is an ``async def``, perhaps bound, partial or wrapped."""
-    inner: Any = function
-    for _ in range(_DEEP):
-        if inspect.iscoroutinefunction(inner):
-            return True
-        if isinstance(inner, functools.partial):
-            inner = inner.func  # pyright: ignore[reportUnknownMemberType]
-        elif inspect.ismethod(inner):
-            inner = inner.__func__
-        elif hasattr(inner, "__wrapped__"):
-            inner = inner.__wrapped__
-        elif not isinstance(inner, type):
-            return inspect.iscoroutinefunction(type(inner).__call__)
-        else:
-            return False
-    return False
+__all__ = ("Threads", "observe")
 
 
 async def observe(runner: ChunkRunner, job: Any, work: abc.ObservableBase[Any]) -> Any:

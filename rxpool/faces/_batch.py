@@ -13,6 +13,7 @@ from reactivex import abc
 
 from rxpool import _checks as checks
 from rxpool._core.causes import as_failure, ends_program
+from rxpool._core.functions import is_async
 from rxpool._forks import bury, heed, inside
 from rxpool._log import log
 from rxpool.errors import BatchSizeError
@@ -26,7 +27,7 @@ from rxpool.faces._records import (
     policy_of,
     results_of,
 )
-from rxpool.faces._runner import is_async, loop_here
+from rxpool.faces._runner import loop_here
 from rxpool.pool import PoolFuture, WorkerPool
 
 __all__ = ("BatchProcessor",)

@@ -9,9 +9,10 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 
+from rxpool._core.functions import is_async
 from rxpool.faces._face import Face
 from rxpool.faces._future import FaceFuture, wake
-from rxpool.faces._runner import is_async, loop_here
+from rxpool.faces._runner import loop_here
 
 __all__ = ("Call", "CallFace")
 

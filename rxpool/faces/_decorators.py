@@ -7,11 +7,11 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 from reactivex import abc
 
 from rxpool import _checks as checks
+from rxpool._core.functions import is_async
 from rxpool.faces._batch import BatchProcessor
 from rxpool.faces._debounce import DebounceManager
 from rxpool.faces._face import Face
 from rxpool.faces._records import BatchProgress, RetryPolicy
-from rxpool.faces._runner import is_async
 from rxpool.faces._throttle import ThrottleManager
 from rxpool.pool import PoolFuture, WorkerPool
 

@@ -19,12 +19,12 @@ from rxpool._core.sleeper import Sleeper
 from rxpool._core.waits import LOOK, can_wait
 from rxpool._forks import afresh, held
 from rxpool.errors import PoolClosed, TaskCancelled, WouldBlock
-from rxpool.faces._alarm import Alarm
 from rxpool.faces._future import CANCELLED, PENDING, FaceFuture, wake
 from rxpool.faces._guest import Guest
 from rxpool.faces._runner import Runner
 from rxpool.pool import WorkerPool
 from rxpool.timing import Clock
+from rxpool.timing._alarm import Alarm
 
 __all__ = ("Face",)
 

@@ -3,8 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from contextvars import Context
-from functools import partial
-from inspect import iscoroutinefunction
 from threading import Lock
 from typing import Any
 
@@ -19,16 +17,9 @@ from rxpool.faces._guest import Guest
 from rxpool.pool import WorkerPool, host
 from rxpool.timing import Clock
 
-__all__ = ("Done", "Runner", "is_async", "loop_here")
+__all__ = ("Done", "Runner", "loop_here")
 
 Done = Callable[[Any, BaseException | None], object]
-
-
-def is_async(fn: Any) -> bool:
-    """Whether calling *fn* gives a coroutine."""
-    while isinstance(fn, partial):
-        fn = fn.func  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    return iscoroutinefunction(fn) or iscoroutinefunction(getattr(fn, "__call__", None))  # noqa: B004
 
 
 def loop_here() -> asyncio.AbstractEventLoop | None:

@@ -1,12 +1,12 @@
 """`Timed`: measures a block or the calls of a function."""
 
 import functools
-import inspect
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar, cast
 
+from rxpool._core.functions import is_async
 from rxpool.events import MetricEvent
 from rxpool.metrics.names import error_type
 
@@ -54,12 +54,13 @@ class Timed:
         def fresh() -> Timed:
             return Timed(self._take, self._now, self._name, self._attributes)
 
-        if inspect.iscoroutinefunction(fn):
+        if is_async(fn):
+            call: Any = fn
 
             @functools.wraps(fn)
             async def measured_later(*args: Any, **kwargs: Any) -> Any:
                 with fresh():
-                    return await fn(*args, **kwargs)
+                    return await call(*args, **kwargs)
 
             return cast(Callable[_P, _R], measured_later)
 

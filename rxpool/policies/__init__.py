@@ -7,7 +7,6 @@ from rxpool.policies._budget import RetryBudget
 from rxpool.policies._guarded import guarded
 from rxpool.policies._hedge import Hedge
 from rxpool.policies._limit import Limit
-from rxpool.policies._limit_door import Ticket
 from rxpool.policies._retry import Retry
 
 __all__ = (
@@ -19,6 +18,5 @@ __all__ = (
     "Limit",
     "Retry",
     "RetryBudget",
-    "Ticket",
     "guarded",
 )

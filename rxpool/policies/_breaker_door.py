@@ -26,6 +26,7 @@ class BreakerDoor:
 
     Attributes:
         events: Where changes of the state go.
+        publisher: Knows whether `publish` has something to do.
     """
 
     __slots__ = (
@@ -33,11 +34,11 @@ class BreakerDoor:
         "_lock",
         "_name",
         "_own_clock",
-        "_publisher",
         "_record",
         "_slow_after",
         "_state",
         "events",
+        "publisher",
     )
 
     def __init__(
@@ -57,10 +58,10 @@ class BreakerDoor:
         self._own_clock = scheduler is not None
         self._lock = held(threading.RLock())  # of the state
         self._state = BreakerState(rules)
-        self._publisher = TransitionPublisher(
+        self.publisher = TransitionPublisher(
             name, self._state, self._lock, wait, Clock.of(scheduler)
         )
-        self.events: Broadcast[BreakerEvent] = self._publisher.events
+        self.events: Broadcast[BreakerEvent] = self.publisher.events
 
     def follow(self, clock: Clock) -> None:
         """Take the time from *clock*, unless it has a clock already.
@@ -70,8 +71,9 @@ class BreakerDoor:
         """
         with self._lock:
             if not self._own_clock:
-                self._publisher.clock, self._own_clock = clock, True
-        if self._publisher.clock.virtual != clock.virtual:
+                self.publisher.follow(clock)
+                self._own_clock = True
+        if self.publisher.clock.virtual != clock.virtual:
             raise InvalidArgument(
                 f"breaker {self._name!r} is used in real and in virtual time; give it the "
                 "scheduler of the pool, or use one breaker for each"
@@ -88,7 +90,7 @@ class BreakerDoor:
         with self._lock:
             permit = self._state.admit(now)
             if self._state.changes:
-                self._publisher.heard = True
+                self.publisher.heard = True
             return permit
 
     def retry_after(self, now: float) -> float | None:
@@ -104,7 +106,7 @@ class BreakerDoor:
         with self._lock:
             self._state.record(permit, now, how)
             if self._state.changes:
-                self._publisher.heard = True
+                self.publisher.heard = True
 
     def failed(self, permit: int, now: float, took: float, error: BaseException) -> None:
         """The call raised *error* at *now*, after *took* seconds.
@@ -126,7 +128,7 @@ class BreakerDoor:
                 else:
                     self._state.release(permit)
                 if self._state.changes:
-                    self._publisher.heard = True
+                    self.publisher.heard = True
 
     def release(self, permit: int) -> None:
         """The call was cancelled, or never made: it counts as neither."""
@@ -135,7 +137,7 @@ class BreakerDoor:
 
     def error(self, now: float | None = None) -> CircuitOpen:
         """What a call that is refused at *now* fails with."""
-        wait = self.retry_after(self._publisher.clock.now() if now is None else now)
+        wait = self.retry_after(self.publisher.clock.now() if now is None else now)
         if self._state.state == "half_open":
             return CircuitOpen(f"breaker {self._name!r} is half-open and has its probes", wait)
         again = "" if wait is None else f" for another {wait:.3g} s"
@@ -147,8 +149,8 @@ class BreakerDoor:
         Changes come out one by one and in order, whoever publishes.  This also has the
         user's function say how long the breaker stays open.
         """
-        if self._publisher.heard:
-            self._publisher.publish()
+        if self.publisher.heard:
+            self.publisher.publish()
 
     @property
     def state(self) -> State:
@@ -157,14 +159,14 @@ class BreakerDoor:
 
     def metrics(self) -> BreakerMetrics:
         """A snapshot of its numbers."""
-        now = self._publisher.clock.now()
+        now = self.publisher.clock.now()
         with self._lock:
             return self._state.metrics(now)
 
     def go(self, state: State) -> None:
         """Somebody wants it so; this calls `publish`."""
-        now = self._publisher.clock.now()
+        now = self.publisher.clock.now()
         with self._lock:
             self._state.go(state, now)
-            self._publisher.heard = True
-        self._publisher.publish()
+            self.publisher.heard = True
+        self.publisher.publish()

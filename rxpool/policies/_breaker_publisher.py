@@ -5,15 +5,13 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from reactivex import abc
-from reactivex.disposable import SerialDisposable
-
 from rxpool import _checks as checks
 from rxpool._core.broadcast import Broadcast
 from rxpool._forks import heed
 from rxpool._log import log
 from rxpool.policies._breaker_state import DEFAULT_WAIT, BreakerState, State
 from rxpool.timing import Clock
+from rxpool.timing._alarm import Alarm
 
 __all__ = ("BreakerEvent", "TransitionPublisher")
 
@@ -65,16 +63,20 @@ class TransitionPublisher:
         self._lock = lock  # of the state, and of the fields here
         self._wait = wait
         self._busy = False
-        self._armed: float | None = None  # when the timer rings
-        self._timer = SerialDisposable()
+        self._alarm = Alarm(clock, self._ring)  # for the end of a state
         # A breaker that is gone leaves no timer.
-        weakref.finalize(self, self._timer.dispose).atexit = False
+        weakref.finalize(self, self._alarm.cancel).atexit = False
         heed(self)
 
     def forked(self) -> None:
         """A child has neither the timer nor, unless that has forked, the thread at work."""
-        self._armed, self._busy, self.heard = None, False, True
+        self._alarm.forked()
+        self._busy, self.heard = False, True
         self._state.forsake()
+
+    def follow(self, clock: Clock) -> None:
+        """Take the time from *clock*.  Locked."""
+        self.clock = self._alarm.clock = clock
 
     def publish(self) -> None:
         """Do what there is to do."""
@@ -98,13 +100,11 @@ class TransitionPublisher:
             asks, serial, attempt = state.wants_wait, state.serial, state.attempt
             if not asks:
                 due = state.due
-                if due != self._armed:
-                    self._armed = due
-                elif state.changes:
+                if due == self._alarm.due:
+                    if not state.changes:
+                        self.heard = self._busy = False
+                        return False
                     event = BreakerEvent(self._name, *state.changes.popleft())
-                else:
-                    self.heard = self._busy = False
-                    return False
         if asks:
             wait = self._asked(attempt)
             with self._lock:
@@ -113,7 +113,7 @@ class TransitionPublisher:
             log.info(f"breaker {_VERBS[event.after]}", breaker=self._name, before=event.before)
             self.events.send(event)
         else:
-            self._timer.disposable = None if due is None else self._alarm(due)
+            self._alarm.move(due)
         return True
 
     def _asked(self, attempt: int) -> float:
@@ -124,18 +124,8 @@ class TransitionPublisher:
             log.error("wait_duration_in_open_state raised", breaker=self._name, exc_info=error)
             return DEFAULT_WAIT
 
-    def _alarm(self, due: float) -> abc.DisposableBase:
-        this = weakref.ref(self)  # the timer keeps nothing alive
-
-        def ring(now: float) -> None:
-            if (publisher := this()) is not None:
-                publisher._ring(now)  # pyright: ignore[reportPrivateUsage]
-
-        return self.clock.alarm(due, ring)
-
     def _ring(self, now: float) -> None:
         with self._lock:
-            self._armed = None
             self._state.expire(now)
             self.heard = True
         self.publish()

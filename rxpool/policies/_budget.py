@@ -4,7 +4,7 @@ from collections import deque
 
 from rxpool import _checks as checks
 
-__all__ = ("RetryBudget",)
+__all__ = ("BudgetAccount", "RetryBudget")
 
 _BUCKETS = 60  #: parts of a window
 
@@ -84,3 +84,29 @@ class RetryBudget:
             self._firsts -= buckets[0].firsts
             buckets[0].firsts = 0
         return buckets[-1]
+
+
+class BudgetAccount:
+    """A budget, also for those who know how many first attempts there have been in all."""
+
+    __slots__ = ("_budget", "_told")
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget = budget
+        self._told = 0  # first attempts that the budget knows of
+
+    @classmethod
+    def of(cls, budget: RetryBudget | None) -> "BudgetAccount | None":
+        """One of *budget*, if there is one."""
+        return None if budget is None else cls(budget)
+
+    def deposit(self, now: float) -> None:
+        """An item is tried for the first time."""
+        self._budget.deposit(now)
+
+    def spend(self, now: float, firsts: int | None) -> bool:
+        """Take one retry, if there is one left; *firsts* were tried so far, if not None."""
+        if firsts is not None and firsts > self._told:
+            self._budget.deposit(now, firsts - self._told)
+            self._told = firsts
+        return self._budget.withdraw(now)

@@ -5,16 +5,20 @@ import inspect
 import time
 from collections.abc import Callable
 from functools import partial
+from threading import Lock
 from typing import Any, Final, ParamSpec, TypeVar, overload
 
 from rxpool import _checks as checks
+from rxpool._core.functions import is_async
+from rxpool._forks import afresh
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.policies._arguments import MISSING, ends, given, retry_given
+from rxpool.policies._attempts import AttemptOptions, AttemptPolicies
 from rxpool.policies._breaker import CircuitBreaker
-from rxpool.policies._guard import Guard
 from rxpool.policies._guarded_calls import guard_async, guard_plain
 from rxpool.policies._limit import Limit
 from rxpool.policies._retry import Retry
+from rxpool.timing import Clock, TimerScheduler
 
 __all__ = ("guarded",)
 
@@ -103,12 +107,12 @@ def guarded(
             `timeout` is given for a plain function, which nothing can end; or if the breaker
             follows virtual time.
     """
-    options: dict[str, Any] = {
-        "retry": None if retry is None else _ending(retry),
-        "breaker": None if breaker is None else given(CircuitBreaker, "breaker", breaker),
-        "limit": None if limit is None else given(Limit, "limit", limit),
-        "fallback": fallback,
-    }
+    options = AttemptOptions(
+        fallback,
+        None if retry is None else _ending(retry),
+        None if breaker is None else given(CircuitBreaker, "breaker", breaker),
+        None if limit is None else given(Limit, "limit", limit),
+    )
     seconds = None if timeout is None else checks.duration("timeout", timeout, above=True)
     if sleep is not None:
         checks.call("sleep", sleep)
@@ -117,7 +121,7 @@ def guarded(
 
 
 def _guard(
-    options: dict[str, Any],
+    options: AttemptOptions,
     timeout: float | None,
     sleep: Callable[[float], Any] | None,
     fn: Callable[..., Any],
@@ -128,26 +132,28 @@ def _guard(
             "fn must not be a generator, as its code runs after the call, "
             f"got {checks.shown(fn)}"
         )
-    if _is_async(fn):
-        return guard_async(fn, Guard(**options), timeout, sleep or asyncio.sleep)
+    if is_async(fn):
+        return guard_async(fn, *_policies(options), timeout, sleep or asyncio.sleep)
     if timeout is not None:
         raise InvalidArgument(
             f"timeout={timeout:g} needs an async function, as nothing can end a plain one: "
             f"run {checks.shown(fn)} in a WorkerPool, which has a timeout too"
         )
-    if _is_async(options["fallback"]):
+    if is_async(options.fallback):
         raise InvalidArgumentType(
             "fallback must not be async for a plain function, "
-            f"got {checks.shown(options['fallback'])}"
+            f"got {checks.shown(options.fallback)}"
         )
-    return guard_plain(fn, Guard(**options), sleep or time.sleep)
+    return guard_plain(fn, *_policies(options), sleep or time.sleep)
+
+
+def _policies(options: AttemptOptions) -> tuple[AttemptPolicies, Clock]:
+    """Those of one function, in real time."""
+    clock = Clock(TimerScheduler.singleton())  # sets no timer, starts no thread
+    policies = AttemptPolicies(options, afresh(Lock()), refusals_count=True)
+    policies.follow(clock)
+    return policies, clock
 
 
 def _ending(retry: Any) -> Retry:
     return ends("retry", retry_given("retry", retry), _NO_END)  # type: ignore[no-any-return]
-
-
-def _is_async(fn: Any) -> bool:
-    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(
-        getattr(fn, "__call__", None)  # noqa: B004
-    )

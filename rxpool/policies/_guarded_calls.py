@@ -13,27 +13,35 @@ from rxpool._core.sleeper import Sleeper
 from rxpool._core.waits import LOOK
 from rxpool._forks import afresh
 from rxpool.errors import TaskTimeout
-from rxpool.policies._guard import Call, Guard
+from rxpool.policies._attempts import NO_BREAKER, AttemptPolicies
+from rxpool.policies._guard import Call, replaced
+from rxpool.timing import Clock
 
 __all__ = ("guard_async", "guard_plain")
 
 
 def guard_plain(
-    fn: Callable[..., Any], guard: Guard, sleep: Callable[[float], Any]
+    fn: Callable[..., Any],
+    policies: AttemptPolicies,
+    clock: Clock,
+    sleep: Callable[[float], Any],
 ) -> Callable[..., Any]:
     """Wait on the thread of the caller."""
-    go_on = partial(_go_on, guard, fn, sleep)
+    go_on = partial(_go_on, policies, fn, sleep)
+    new_call = partial(Call, policies, clock)
 
     @wraps(fn)
     def careful(*args: Any, **kwargs: Any) -> Any:
-        guard.deposit()
-        return go_on(args, kwargs, Call(guard, args[0] if args else None, monotonic()))
+        began = monotonic()
+        policies.deposit(began)
+        return go_on(args, kwargs, new_call(args[0] if args else None, began))
 
-    if guard.limit is not None or guard.counts or guard.looks:
+    waits = policies.asks and not policies.lock_free
+    if waits or policies.counts or policies.on_result:
         return careful
 
     # The rest is for speed: the first attempt needs no `Call`, and most have no second.
-    breaker = guard.breaker
+    breaker = policies.breaker
     if breaker is None:
 
         @wraps(fn)
@@ -44,7 +52,7 @@ def guard_plain(
             except Exception as raised:
                 error = raised
             try:
-                return go_on(args, kwargs, Call(guard, None, began, -1), error)
+                return go_on(args, kwargs, new_call(None, began, NO_BREAKER), error)
             finally:
                 del error
 
@@ -74,7 +82,9 @@ def guard_plain(
         else:
             error = breaker.error(began)
         try:
-            return go_on(args, kwargs, Call(guard, None, began, permit), error)
+            return go_on(
+                args, kwargs, new_call(None, began, permit if permit >= 0 else None), error
+            )
         finally:
             del error
 
@@ -82,7 +92,7 @@ def guard_plain(
 
 
 def _go_on(
-    guard: Guard,
+    policies: AttemptPolicies,
     fn: Callable[..., Any],
     sleep: Callable[[float], Any],
     args: Any,
@@ -91,7 +101,7 @@ def _go_on(
     error: Exception | None = None,
 ) -> Any:
     """Make all attempts that are left, after one that failed with *error*."""
-    wake = Event() if guard.limit is not None else None
+    wake = Event() if policies.limit is not None else None
     while True:
         if error is not None:
             wait, error = call.failed(error)
@@ -109,7 +119,7 @@ def _go_on(
                         pass
                     wake.clear()
             result = fn(*args, **kwargs)
-            if (flaw := guard.flaw(result)) is not None:
+            if (flaw := policies.flaw(result)) is not None:
                 raise flaw
         except Exception as raised:
             error = raised
@@ -120,7 +130,7 @@ def _go_on(
             call.succeeded()
             return result
     try:
-        return guard.replace(error)
+        return replaced(policies, error)
     finally:
         del error
 
@@ -131,7 +141,8 @@ def _nobody() -> None:
 
 def guard_async(  # noqa: C901 - the attempt loop, whole: each wait in it is awaited
     fn: Callable[..., Any],
-    guard: Guard,
+    policies: AttemptPolicies,
+    clock: Clock,
     timeout: float | None,
     sleep: Callable[[float], Any],
 ) -> Callable[..., Any]:
@@ -141,9 +152,10 @@ def guard_async(  # noqa: C901 - the attempt loop, whole: each wait in it is awa
 
     @wraps(fn)
     async def guarded_call(*args: Any, **kwargs: Any) -> Any:
-        guard.deposit()
-        call = Call(guard, args[0] if args else None, monotonic())
-        waiter = Sleeper() if guard.limit is not None else None
+        began = monotonic()
+        policies.deposit(began)
+        call = Call(policies, clock, args[0] if args else None, began)
+        waiter = Sleeper() if policies.limit is not None else None
         while True:
             try:
                 if waiter is None:
@@ -152,7 +164,7 @@ def guard_async(  # noqa: C901 - the attempt loop, whole: each wait in it is awa
                     while not call.may_start(waiter.wake):
                         await waiter.sleep()
                 result = await fn(*args, **kwargs)
-                if (flaw := guard.flaw(result)) is not None:
+                if (flaw := policies.flaw(result)) is not None:
                     raise flaw
             except Exception as raised:
                 wait, error = call.failed(raised)
@@ -168,8 +180,8 @@ def guard_async(  # noqa: C901 - the attempt loop, whole: each wait in it is awa
             if wait > 0:
                 await sleep(wait)
         try:
-            value = guard.replace(error)
-            if callable(guard.fallback) and inspect.isawaitable(value):
+            value = replaced(policies, error)
+            if callable(policies.fallback) and inspect.isawaitable(value):
                 try:
                     value = await value
                 except Exception as raised:

@@ -50,15 +50,16 @@ class LimitDoor:
         state: Under the lock of all limits.
         keyed: Whether some who wait may be passed by others.
         now: The clock of whoever came last.
+        stored: The parts that have a store.
     """
 
-    __slots__ = ("__weakref__", "_stored", "keyed", "now", "state")
+    __slots__ = ("__weakref__", "keyed", "now", "state", "stored")
 
     def __init__(self, parts: Sequence[LimitPart]) -> None:
         self.state: LimitState[Ticket] = LimitState(parts)
         self.keyed = self.state.keyed
         self.now: Callable[[], float] = monotonic
-        self._stored = _shared(self.state)
+        self.stored = _shared(self.state)
         _forks.heed(self)
 
     def forked(self) -> None:
@@ -68,11 +69,15 @@ class LimitDoor:
 
     def ticket(self, item: Any, wake: Callable[[], object], clock: Clock) -> Ticket:
         """What *item* needs; calls functions of the user."""
-        if self._stored and clock.virtual:
+        if self.stored and clock.virtual:
             raise InvalidArgument(
                 "a limit with store= goes by the wall clock, not on a virtual scheduler"
             )
-        keys, costs = zip(*[part.ask(item) for part in self.state.parts], strict=True)
+        parts = self.state.parts
+        if len(parts) == 1:  # without a call for that: this is per item
+            key, cost = parts[0].ask(item)
+            return Ticket((key,), (cost,), wake, clock)
+        keys, costs = zip(*[part.ask(item) for part in parts], strict=True)
         return Ticket(keys, costs, wake, clock)
 
     def enter(self, ticket: Ticket, now: float) -> bool:
@@ -115,8 +120,8 @@ class LimitDoor:
 
     def arm(self) -> None:
         """See that whoever comes next is woken in time.  No lock is held."""
-        if self._stored:
-            self._ask_stores(self._stored)
+        if self.stored:
+            self._ask_stores(self.stored)
         while self.state.changed:
             stored = self._set_alarms()
             if not stored:

@@ -129,16 +129,15 @@ class RatePart(LimitPart):
         hash(key)
         return key, cost
 
-    def _meter(self, key: Hashable, now: float) -> Meter:
-        meter = self._meters.get(key)
-        if meter is None:
-            if self._first is None:
-                self._first = now
-            meter = self._sliding_log(now) if self.strict else self._bucket(now)
-            self._meters[key] = meter
-            if key is not None:
-                self._forget(now)
-                heappush(self._resting, (now, next(self._order), key))
+    def _new_meter(self, key: Hashable, now: float) -> Meter:
+        """A new one."""
+        if self._first is None:
+            self._first = now
+        meter = self._sliding_log(now) if self.strict else self._bucket(now)
+        self._meters[key] = meter
+        if key is not None:
+            self._forget(now)
+            heappush(self._resting, (now, next(self._order), key))
         return meter
 
     def _sliding_log(self, now: float) -> SlidingLog:
@@ -160,7 +159,7 @@ class RatePart(LimitPart):
 
     def due(self, key: Hashable, cost: float, now: float, fresh: bool = False) -> float:
         """See `LimitPart`."""
-        meter = self._meter(key, now)
+        meter = self._meters.get(key) or self._new_meter(key, now)
         if fresh and key not in self.waits:
             meter.settle(now)
         due = max(meter.due(cost), self._paused)
@@ -168,7 +167,7 @@ class RatePart(LimitPart):
 
     def take(self, key: Hashable, cost: float, now: float, waited: bool) -> None:
         """See `LimitPart`."""
-        meter = self._meter(key, now)
+        meter = self._meters.get(key) or self._new_meter(key, now)
         at = now = self._latest = max(now, self._latest)  # threads come with what they saw
         if waited:  # what a late timer costs is given back
             due = max(meter.due(cost), self._paused)

@@ -178,7 +178,8 @@ class Retry:
 
     def asked(self, error: BaseException) -> float | None:
         """The seconds that *error* itself, or the response in it, asks to wait."""
-        wait = _asked_for(error)
+        asked = getattr(error, "retry_after", None)
+        wait = None if asked is None else _seconds(asked)
         if wait is None and self.answers is not None:
             return self.answers.asked(error)
         return wait
@@ -205,9 +206,8 @@ class Retry:
         return float(min(wait, longest, _LONGEST))
 
 
-def _asked_for(error: BaseException) -> float | None:
-    """The seconds that *error* itself asks to wait."""
-    asked = getattr(error, "retry_after", None)
+def _seconds(asked: Any) -> float | None:
+    """The seconds to wait, if that is what an error's ``retry_after`` says."""
     if isinstance(asked, bool) or not isinstance(asked, Real):
         return None
     try:

@@ -5,8 +5,8 @@ from math import inf
 from types import SimpleNamespace
 
 import pytest
-from rxpool.pool._state.flow_ledger import FlowLedger
-from rxpool.pool._state.ledger import Ledger
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import Slots
 
 from rxpool import WorkerPool
 from rxpool.backends import Backend, Job, LocalBackend, SchedulerBackend, ThreadBackend, Traits
@@ -127,11 +127,11 @@ def test_a_job_is_what_a_task_is():
 )
 def test_sizes_are_told_as_long_as_they_matter(most, sizes, asks):
     """Items that are small by far need not be weighed again; a large one is always told."""
-    ledger = Ledger(1)
-    ledger.max_bytes = most
-    flow = FlowLedger(ledger)
+    slots = Slots(1)
+    slots.max_bytes = most
+    flow = FlowState(slots)
     for size in sizes:
-        flow.weigh(1, size)
+        flow.capacity.weigh(1, size)
     with WorkerPool(1, on="inline") as pool:
         flow.binding = SimpleNamespace(job=lambda task: (abs, task.item))
         chunk = pool._engine.runner.next_chunk(Task(flow, 1, 0.0), 1)

@@ -70,7 +70,7 @@ class FakeRunner:
         """A task is going to fail."""
         task.error = error
 
-    def allot(self, task, most):
+    def more(self, task, most):
         """There are no more."""
         return []
 

@@ -185,10 +185,10 @@ def test_an_end_and_a_dispose_at_once_report_a_call_once():
         def succeeded(self, permit, now, took):
             reports.append("succeeded")
 
-        def release(self, permit):
-            reports.append("released")
+        def cancelled(self, permit, place):
+            reports.append("cancelled")
 
-        def publish(self):
+        def carry_out(self):
             """There is nothing to tell."""
 
     spy, clock = Spy(), Clock(TimerScheduler.singleton())

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Any
 
 from rxpool._core.causes import as_failure, caused
-from rxpool.policies._http import BadResponse
 from rxpool.pool._engine.dispatcher import Dispatcher
 from rxpool.pool._engine.gate import Gate, Policies
 from rxpool.pool._state.batches import PartlyFailed, groups_of
@@ -29,7 +28,7 @@ class FailureHandler:
         if policies.any:
             if policies.breaker is not None:
                 self._dispatcher.meter.follow(policies.breaker)
-            later = self._dispatcher.effects.later.append
+            later = self._dispatcher.effects.later.extend
             gate = Gate(policies, fn, self._dispatcher.clock, self._wake, self._judge, later)
             flow.policies = gate
             flow.gate = gate if gate.admits else None
@@ -47,18 +46,19 @@ class FailureHandler:
             return
         wait, value = None, None
         try:
-            policies.failed(permit, error, task.took or 0.0, task)
+            if flow.gate is not None:
+                policies.failed(permit, error, task.took or 0.0, task)
             wait = policies.wait(task, error, flow.counts.accepted - len(flow.waiting))
         except BaseException as raised:
             error = as_failure(caused(raised, error))
-        if wait is not None and not self._comes_too_late(task, wait):
+        if wait is not None and (
+            flow.times.deadline is None or not self._comes_too_late(task, wait)
+        ):
             self._try_again(task, error, wait)
             return
-        if isinstance(error, BadResponse):
-            value, error = error.response, None
-        elif policies.replaces(error):
+        if policies.replaces(error):
             try:
-                value, error = policies.fallback(task.item, error), None
+                value, error = policies.replacement(error, task.item), None
             except BaseException as raised:
                 assert error is not None
                 error = caused(raised, error)
@@ -68,12 +68,10 @@ class FailureHandler:
 
     def _comes_too_late(self, task: Task, wait: float) -> bool:
         """Whether the deadline is over after *wait*."""
-        due = (
-            None
-            if task.flow.times.deadline is None
-            else task.accepted + task.flow.times.deadline
+        deadline = task.flow.times.deadline
+        return (
+            deadline is not None and self._dispatcher.now() + wait >= task.accepted + deadline
         )
-        return due is not None and self._dispatcher.now() + wait >= due
 
     def _judge_items(self, task: Task, permit: int | None, ran: PartlyFailed) -> None:
         """Some results of a batch are exceptions: those items alone are tried again."""
@@ -108,12 +106,22 @@ class FailureHandler:
         self._dispatcher.see_to(flow)
 
     def _try_again(self, task: Task, error: BaseException, wait: float) -> None:
-        with self._dispatcher.lock:
+        dispatcher = self._dispatcher
+        heard = dispatcher.meter.heard
+        with dispatcher.lock:
             other = task.flow.parking.next_attempt(task)
-        if other is None:
+            if other is None:
+                return
+            # Else who listens is told of the retry before the next attempt can start.
+            at_once = wait <= 0 and not heard
+            if at_once:
+                other.flow.parking.requeue(other)
+            chores = dispatcher.chores() if at_once else None
+        if at_once:
+            dispatcher.carry_out(chores)
             return
-        if self._dispatcher.meter.heard:
-            self._dispatcher.meter.retried(task, error, wait)
+        if heard:
+            dispatcher.meter.retried(task, error, wait)
         self._wait_for(other, wait)
 
     def _wait_for(self, other: Task, wait: float) -> None:

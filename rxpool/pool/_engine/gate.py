@@ -1,23 +1,21 @@
 """`Gate`: what the policies of a flow say to each of its tasks."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from random import random
 from typing import Any, Final
 
 from rxpool._core.causes import as_failure, caused, ends_program
 from rxpool._forks import afresh
-from rxpool.errors import CircuitOpen, InvalidItem, RxPoolError
-from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry, Ticket
-from rxpool.policies._arguments import MISSING, asked_pause, flaw, looks_at_results, uses_budget
-from rxpool.policies._breaker import breaker_door
-from rxpool.policies._limit import limit_door
-from rxpool.pool._engine.binding import NO_VALUE
+from rxpool.policies import Hedge
+from rxpool.policies._attempts import AttemptOptions, AttemptPolicies, Verdict
+from rxpool.policies._budget import BudgetAccount
+from rxpool.policies._limit_door import Ticket
+from rxpool.pool._engine.journalled import JournalOfFlow
 from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.task import Task
-from rxpool.pool._state.verdicts import START, WAIT, Known
+from rxpool.pool._state.verdicts import START, WAIT
 from rxpool.records import Journal
 from rxpool.timing import Clock
 
@@ -25,13 +23,9 @@ __all__ = ("NO_POLICIES", "Gate", "Policies")
 
 
 @dataclass(frozen=True, slots=True)
-class Policies:
-    """The policies of a flow, outermost first."""
+class Policies(AttemptOptions):
+    """The policies of a flow: those of its attempts, and those of its items."""
 
-    fallback: Any = MISSING
-    retry: Retry | None = None
-    breaker: CircuitBreaker | None = None
-    limit: Limit | None = None
     hedge: Hedge | None = None
     journal: Journal | None = None
 
@@ -45,32 +39,31 @@ NO_POLICIES: Final = Policies()
 
 
 class Gate:
-    """Asks the policies of one flow.
+    """Asks the policies of one flow: `AttemptPolicies`, the journal, the hedge's budget.
 
     What the engine's lock guards is called under it, and calls no function of the user; what
     does is said to.  *later* takes what is to be done once the lock is released.
     """
 
     __slots__ = (
-        "_asked",
+        "_attempts",
         "_batches",
-        "_breaker",
-        "_budget",
         "_clock",
-        "_hedged",
         "_hedges",
+        "_journal",
         "_later",
-        "_limit",
-        "_lock",
-        "_on_result",
-        "_run",
         "_wake",
+        "_wants_parts",
         "admits",
         "judge",
         "lock_free",
         "looks",
         "per_key",
+        "permit",
         "policies",
+        "replacement",
+        "replaces",
+        "unused",
     )
 
     def __init__(
@@ -80,51 +73,49 @@ class Gate:
         clock: Clock,
         wake: Callable[[Task], object],
         judge: Callable[[Task, int | None], object],
-        later: Callable[[Callable[[], object]], object],
+        later: Callable[[Iterable[Callable[[], object]]], object],
     ) -> None:
         self.policies = policies
-        self._breaker = None if policies.breaker is None else breaker_door(policies.breaker)
-        self._limit = None if policies.limit is None else limit_door(policies.limit)
+        # The lock is of the retry budget, and a leaf.
+        self._attempts = attempts = AttemptPolicies(
+            policies, afresh(threading.Lock()), refusals_count=False
+        )
+        attempts.follow(clock)
+        journal = policies.journal
+        self._journal = None if journal is None else JournalOfFlow(journal, fn)
         #: whether it is asked before each attempt
-        self.admits = bool(policies.breaker or policies.limit or policies.journal)
+        self.admits = attempts.asks or journal is not None
         #: whether tasks that wait for the limit may be passed by others
-        self.per_key = self._limit is not None and self._limit.keyed
-        #: whether it can be asked without the engine's lock, from one task to the next
-        self.lock_free = bool(policies.breaker) and not (policies.limit or policies.journal)
+        self.per_key = attempts.keyed
+        #: whether `permit`, `unused` and `good` are enough, which need no lock
+        self.lock_free = attempts.lock_free and journal is None
+        if self.lock_free and attempts.breaker is not None:
+            #: a permit for an attempt that is about to start now, or -1
+            self.permit: Callable[[float], int] = attempts.breaker.admit
+            #: a permit was not needed
+            self.unused: Callable[[int], None] = attempts.breaker.release
         #: whether items are batches, so that each result of a call counts for itself
         self._batches: bool = getattr(fn, "of_batches", False)
-        self._on_result = looks_at_results(policies.retry)
+        #: whether it matters which items of a batch have failed
+        self._wants_parts = attempts.asks or policies.retry is not None
         #: whether good results have to be looked at
-        self.looks = self._on_result or self._batches
+        self.looks = attempts.on_result or self._batches
         self._clock = clock
         self._wake = wake
         #: finds out, with no lock held, what becomes of a task that failed, and its permit
         self.judge = judge
+        self.replaces = attempts.replaces
+        self.replacement = attempts.replacement
         self._later = later
-        if self._breaker is not None:
-            self._breaker.follow(clock)
-        self._budget = None if policies.retry is None else policies.retry.open_budget()
-        self._asked = 0  # first attempts that the budget knows of
-        self._lock = afresh(threading.Lock())  # of the budget
-        self._run = None if policies.journal is None else policies.journal.open(fn, {})
-        self._hedges = None if policies.hedge is None else policies.hedge.open_budget()
-        self._hedged = 0  # items that its budget knows of
+        self._hedges = (
+            None if policies.hedge is None else BudgetAccount.of(policies.hedge.open_budget())
+        )
 
     def prepare(self, task: Task) -> None:
         """Ask the user's functions about a task before it is accepted; the lock is not held."""
-        limit, run, extra = self._limit, self._run, task.own()
-        if run is not None:
-            try:
-                name = run.identify(task.item)
-                if run.emit == "stored":
-                    found = run.stored(name)
-                else:
-                    found = (NO_VALUE,) if run.finished(name) else None
-                extra.journalled = name, found
-            except BaseException as error:
-                if ends_program(error):
-                    raise
-                extra.journalled = None, as_failure(error)
+        limit, extra = self._attempts.limit, task.own()
+        if self._journal is not None:
+            self._journal.prepare(task)
         if limit is not None:
             try:
                 extra.ticket = limit.ticket(task.item, partial(self._wake, task), self._clock)
@@ -145,111 +136,59 @@ class Gate:
 
         START, WAIT, the error that it fails with, or `Known`: it need not.
         """
-        breaker, limit = self._breaker, self._limit
-        if self._run is not None:
-            _, found = task.extra.journalled
-            if found is not None:
-                return Known(found[0]) if isinstance(found, tuple) else found
+        attempts, extra = self._attempts, task.extra
+        if self._journal is not None and (known := self._journal.answer(task)) is not None:
+            return known
         now = self._clock.now()
-        permit = -1
-        if breaker is not None:
-            permit = breaker.admit(now)
-            self._later(breaker.publish)
-            if permit < 0:
-                return breaker.error(now)
-        if limit is not None:
-            ticket = task.extra.ticket
-            if not isinstance(ticket, Ticket):
-                self._release(permit)
-                return ticket
-            ticket.wake = partial(self._wake, task)  # it may be another attempt
-            try:
-                granted = limit.enter(ticket, now)
-            except RxPoolError as error:  # the file of a shared limit cannot be used
-                self._release(permit)
-                self._later(limit.arm)
-                return error
-            self._later(limit.arm)
-            if not granted:
-                self._release(permit)
-                if task.extra.asked is None:
-                    task.extra.asked = now
-                return WAIT
-            if (asked := task.extra.asked) is not None:
-                task.extra.held = now - asked
-        task.permit = permit
-        return START
-
-    def _release(self, permit: int) -> None:
-        if permit >= 0:
-            assert self._breaker is not None
-            self._breaker.release(permit)
-            self._later(self._breaker.publish)
+        if isinstance(extra.ticket, Ticket):
+            extra.ticket.wake = partial(self._wake, task)  # it may be another attempt
+        answer = attempts.ask(extra.ticket, now)
+        self._later(attempts.effects())
+        if isinstance(answer, int):
+            if extra.asked is not None:
+                extra.held = now - extra.asked
+            task.permit = answer
+            return START
+        if answer is Verdict.WAIT:
+            if extra.asked is None:
+                extra.asked = now
+            return WAIT
+        return attempts.refusal(now) if answer is Verdict.REFUSED else answer
 
     def leave(self, task: Task) -> None:
         """A task that waited in line does so no longer."""
-        limit = self._limit
-        if limit is not None and isinstance(ticket := task.extra.ticket, Ticket):
-            limit.leave(ticket)
-            self._later(limit.arm)
+        self._attempts.leave(task.extra.ticket)
+        self._later(self._attempts.effects())
 
     def succeeded(self, task: Task, now: float) -> None:
         """An attempt ended well."""
         permit, task.permit = task.permit, None
-        if permit is None:
-            return
-        took = now - task.started
-        if permit >= 0:
-            assert self._breaker is not None
-            for _ in range(self._size(task)):
-                self._breaker.succeeded(permit, now, took)
-            self._later(self._breaker.publish)
-        if self._limit is not None:
-            self._limit.done(None, took, now)
-            self._later(self._limit.arm)
+        if permit is not None:
+            took = now - task.started
+            size = self._size(task) if self._batches else 1
+            self._attempts.succeeded(permit, now, took, size)
+            self._later(self._attempts.effects())
 
     def cancelled(self, task: Task) -> None:
         """A task is not wanted any more, be it that it waits or runs."""
         permit, task.permit = task.permit, None
-        if permit is None:
-            self.leave(task)
-            return
-        self._release(permit)
-        if self._limit is not None:
-            self._limit.give_back()
-            self._later(self._limit.arm)
+        self._attempts.cancelled(permit, task.extra.ticket)
+        self._later(self._attempts.effects())
 
     def hedges(self, now: float, first_attempts: int) -> bool:
         """Whether the budget has room for one more second run."""
-        if self._hedges is None:
-            return True
-        if first_attempts > self._hedged:
-            self._hedges.deposit(now, first_attempts - self._hedged)
-            self._hedged = first_attempts
-        return self._hedges.withdraw(now)
-
-    # -- under the lock or not, if it is `lock_free` ------------------------------------------
-
-    def permit(self, now: float) -> int:
-        """A permit for an attempt that is about to start, or -1."""
-        assert self._breaker is not None
-        return self._breaker.admit(now)
-
-    def unused(self, permit: int) -> None:
-        """A permit was not needed."""
-        assert self._breaker is not None
-        self._breaker.release(permit)
-
-    def good(self, task: Task, now: float) -> None:
-        """An attempt ended well, of one item; the lock is not held."""
-        breaker = self._breaker
-        assert breaker is not None
-        permit, task.permit = task.permit, None
-        if permit is not None:
-            breaker.succeeded(permit, now, task.took)
-            breaker.publish()
+        return self._hedges is None or self._hedges.spend(now, first_attempts)
 
     # -- not under the lock -------------------------------------------------------------------
+
+    def good(self, task: Task, now: float) -> None:
+        """An attempt ended well, of one item; only if it is `lock_free`."""
+        permit, task.permit = task.permit, None
+        if permit is not None:
+            breaker = self._attempts.breaker
+            assert breaker is not None
+            breaker.succeeded(permit, now, task.took)
+            breaker.publish()
 
     def failed(
         self,
@@ -259,38 +198,21 @@ class Gate:
         task: Task | None = None,
     ) -> None:
         """An attempt failed, of *task* if that may be a batch; calls functions of the user."""
-        limit = self._limit
+        attempts = self._attempts
+        if not attempts.asks:
+            return
         now = self._clock.now()
-        results = error.results if isinstance(error, PartlyFailed) else [error]
-        if limit is not None:
-            if permit is not None:
-                asked = [asked_pause(self.policies.retry, result) for result in results]
-                pauses = [pause for pause in asked if pause is not None]
-                if pauses:
-                    limit.pause(max(pauses), now)
-                limit.done(_bad(error), took, now)
-            limit.arm()
-        if self._breaker is not None and permit is not None and permit >= 0:
-            if results[0] is error:
-                results = [error] * (1 if task is None else self._size(task))
-            self._tell_breaker(permit, results, now, took, _bad(error) is not None)
-
-    def _tell_breaker(
-        self, permit: int, results: list[Any], now: float, took: float, mostly: bool
-    ) -> None:
-        """Each result of a call counts; that of a probe is what most of them are."""
-        breaker = self._breaker
-        assert breaker is not None
-        bad = [result for result in results if isinstance(result, BaseException)]
-        good = len(results) - len(bad)
+        place = None if task is None else task.extra.ticket
+        results: list[Any] = [error]
+        whole: BaseException | None = error
+        if isinstance(error, PartlyFailed):
+            results, whole = error.results, error.whole
+        elif task is not None:
+            results *= self._size(task)
         try:
-            for failing in (mostly, not mostly):
-                for error in bad if failing else ():
-                    breaker.failed(permit, now, took, error)
-                for _ in range(0 if failing else good):
-                    breaker.succeeded(permit, now, took)
+            attempts.failed(permit, whole, results, now, took, place)
         finally:
-            breaker.publish()
+            attempts.carry_out()
 
     def _size(self, task: Task) -> int:
         """How many items an attempt is for."""
@@ -298,115 +220,41 @@ class Gate:
 
     def keep(self, task: Task, value: Any) -> BaseException | None:
         """Have the journal remember a result; the error if it cannot, or it is partly one."""
-        if self._on_result and (wrong := flaw(self.policies.retry, value)) is not None:
+        if self._attempts.on_result and (wrong := self._attempts.flaw(value)) is not None:
             return wrong
         if self._batches and self._wants_parts and _is_list(value):
-            if any(isinstance(result, Exception) for result in value):
-                return PartlyFailed(value)
-            return None
-        if self._run is None:
-            return None
-        if value is NO_VALUE:
-            return InvalidItem("a journal keeps one result of each item, no Observable's")
-        try:
-            self._run.record(task.extra.journalled[0], value)
-        except BaseException as error:
-            return error
-        return None
-
-    @property
-    def _wants_parts(self) -> bool:
-        """Whether it matters which items of a batch have failed."""
-        policies = self.policies
-        return bool(policies.retry or policies.breaker or policies.limit)
+            failed = any(isinstance(result, Exception) for result in value)
+            return PartlyFailed(value) if failed else None
+        return None if self._journal is None else self._journal.keep(task, value)
 
     def wait(self, task: Task, error: BaseException, first_attempts: int) -> float | None:
         """Seconds until the next attempt, or None; calls functions of the user."""
-        retry = self.policies.retry
-        if retry is None or error in (task.extra.ticket, self._unkept(task)):
+        extra = task.extra
+        if self.policies.retry is None or error in (extra.ticket, extra.journalled[1]):
             return None  # what is wrong with the item itself stays wrong
         now = self._clock.now()
-        attempts = _tries(retry, task.attempts, task.extra.refused, error)
-        wait = retry.wait_before_next(attempts, error, now - task.accepted, random())
-        if wait is None or self._budget is None or not uses_budget(retry, error):
-            return wait
-        return wait if self._spend(now, first_attempts) else None
+        elapsed = now - task.accepted
+        return self._attempts.wait(
+            error, task.attempts, elapsed, now, refused=extra.refused, firsts=first_attempts
+        )
 
     def waits(
         self, task: Task, results: list[Any], first_attempts: int
     ) -> list[tuple[int, float | BaseException]]:
         """For the results of a batch that are to be tried again: where, and the wait.
 
-        Or what a function of the user raised.  A budget is asked once for all of them.
+        Or what a function of the user raised.
         """
-        retry = self.policies.retry
-        found: list[tuple[int, float | BaseException]] = []
-        if retry is None:
-            return found
-        spent: bool | None = None
         now = self._clock.now()
-        for place, error in enumerate(results):
-            if not isinstance(error, Exception):
-                continue
-            try:
-                wait = retry.wait_before_next(
-                    max(task.attempts, 1), error, now - task.accepted, random()
-                )
-            except BaseException as raised:
-                found.append((place, as_failure(caused(raised, error))))
-                continue
-            if wait is not None and self._budget is not None and uses_budget(retry, error):
-                if spent is None:
-                    spent = self._spend(now, first_attempts)
-                wait = wait if spent else None
-            if wait is not None:
-                found.append((place, wait))
-        return found
-
-    def _spend(self, now: float, first_attempts: int) -> bool:
-        """Whether the budget has room for one more retry; it is used then."""
-        assert self._budget is not None
-        with self._lock:
-            if first_attempts > self._asked:
-                self._budget.deposit(now, first_attempts - self._asked)
-                self._asked = first_attempts
-            return self._budget.withdraw(now)
-
-    def _unkept(self, task: Task) -> Any:
-        """Why the journal could not be asked about *task*."""
-        return None if self._run is None else task.extra.journalled[1]
-
-    def replaces(self, error: BaseException) -> bool:
-        """Whether there is something to stand in for a result that is *error*."""
-        return self.policies.fallback is not MISSING
-
-    def fallback(self, item: Any, error: BaseException) -> Any:
-        """What stands in for the result of *item*; calls a function of the user."""
-        fallback = self.policies.fallback
-        return fallback(item, error) if callable(fallback) else fallback
+        elapsed = now - task.accepted
+        found = self._attempts.waits(results, task.attempts, elapsed, now, first_attempts)
+        return [
+            (place, as_failure(caused(wait, results[place])))
+            if isinstance(wait, BaseException)
+            else (place, wait)
+            for place, wait in found
+        ]
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, list)
-
-
-def _bad(error: BaseException) -> BaseException | None:
-    """What a call ended with, as a whole."""
-    if not isinstance(error, PartlyFailed):
-        return error
-    if not error.mostly:
-        return None
-    return next(result for result in error.results if isinstance(result, Exception))
-
-
-def _tries(retry: Retry, made: int, refused: int, error: BaseException) -> int:
-    """What counts as attempts after *error*, if so many were made and so many refused.
-
-    A breaker's refusal is no attempt: whoever asks to wait for it waits for as long as
-    there is an attempt left.
-    """
-    if not isinstance(retry.max_attempts, int):
-        return max(made + refused, 1)
-    if isinstance(error, CircuitOpen):
-        return max(made, min(made + refused, retry.max_attempts - 1), 1)
-    return max(made, 1)

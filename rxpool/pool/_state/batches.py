@@ -24,10 +24,10 @@ class PartlyFailed(Exception):
         self.results = results
 
     @property
-    def mostly(self) -> bool:
-        """Whether at least half of it has failed."""
-        failed = sum(isinstance(result, Exception) for result in self.results)
-        return 2 * failed >= len(self.results)
+    def whole(self) -> Exception | None:
+        """What the call ended with, if at least half of it has failed: the first error."""
+        failed = [result for result in self.results if isinstance(result, Exception)]
+        return failed[0] if 2 * len(failed) >= len(self.results) else None
 
 
 def groups_of(
