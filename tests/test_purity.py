@@ -36,7 +36,7 @@ STATES = {
     "operators/_batch.py": ["BatchState"],
     "operators/_debounce.py": ["DebounceState"],
     "operators/_progress_state.py": None,
-    "operators/_throttle.py": ["ThrottleState"],
+    "operators/_throttle_state.py": None,
     "rxpool/_core/rate_limiters.py": None,
     "rxpool/_core/relay.py": ["PassState"],
     "rxpool/backends/_executor_window.py": None,

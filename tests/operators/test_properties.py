@@ -11,7 +11,7 @@ from rxpool._core.rate_limiters import SlidingLog, TokenBucket
 from rxpool._core.state import FULL
 from rxpool.operators._batch import BatchState
 from rxpool.operators._debounce import DebounceState
-from rxpool.operators._throttle import ThrottleState
+from rxpool.operators._throttle_state import ThrottleState
 
 settings.register_profile("states", max_examples=150, deadline=None)
 settings.load_profile("states")
