@@ -45,6 +45,8 @@ STATES = {
     "rxpool/backends/processes/_parting.py": None,
     "rxpool/backends/processes/_roster.py": ["Roster"],
     "rxpool/backends/processes/_starts.py": None,
+    "rxpool/_core/drain.py": None,
+    "rxpool/faces/_counts.py": None,
     "rxpool/faces/_line.py": None,
     "rxpool/faces/_queue.py": ["QueueState"],
     "rxpool/metrics/_bottleneck.py": None,

@@ -393,7 +393,7 @@ def test_cancelled_items_leave_nothing_behind():
     for item in range(2000):
         bench.processor.add(item).cancel()
     bench.at((2, "last"))
-    queue = bench.processor._queue
+    queue = bench.processor._batching._queue
     assert sum(map(len, queue._full)) < 140
     bench.scheduler.advance_to(1001)
     assert bench.begun[1:] == [(1000, ["last"])]
@@ -586,7 +586,7 @@ def test_the_bound_holds_against_racing_threads():
         return time.monotonic()
 
     processor = BatchProcessor(fn, max_size=50, max_delay=0.001, max_pending=10)
-    processor._now = now
+    processor._engine.now = now
     first = processor.add(0)
     while not first.running():
         time.sleep(0)
