@@ -78,9 +78,9 @@ def _entry(
     """What the source calls for each item."""
     if measure is None:
         if (absorb := getattr(state, "absorb", None)) is not None:
-            return stage.absorbing(absorb)
+            return stage.fast_take(absorb)
         if (admit := getattr(state, "admit", None)) is not None:
-            return stage.passing(admit)
+            return stage.fast_pass(admit)
         return stage.put
 
     def on_next(item: _T) -> None:

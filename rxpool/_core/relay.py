@@ -97,7 +97,7 @@ class Relay(Generic[_T]):
         state = PassState()
         self.clock = clock
         self.stage: Stage[Any, Any] = Stage(name, state, observer, clock, None)
-        self._on_next = self.stage.passing(state.admit)
+        self._on_next = self.stage.fast_pass(state.admit)
         self._default = default
         self._inlet = current_inlet()
         self._fresh = True

@@ -14,13 +14,14 @@ from reactivex.disposable import Disposable, SingleAssignmentDisposable
 
 from rxpool._core.causes import as_failure
 from rxpool._core.inlet import Node, giving, stages, tell_watchers
+from rxpool._core.measurements import Measurements
 from rxpool._core.reach import leave_behind, way_at_end
-from rxpool._core.state import NOTHING, Measurement, StageState
+from rxpool._core.state import NOTHING, StageState
 from rxpool._core.waits import at_most, can_wait
 from rxpool._forks import afresh, bury, heed, inside
 from rxpool._log import log, report_uncaught
 from rxpool.errors import WouldBlock
-from rxpool.events import MetricEvent, Monitor
+from rxpool.events import Monitor
 from rxpool.timing import Clock
 
 __all__ = ("Stage",)
@@ -51,7 +52,7 @@ class Stage(Generic[_T, _R]):
         "_end",
         "_left",
         "_lock",
-        "_monitor",
+        "_measurements",
         "_name",
         "_now",
         "_observer",
@@ -84,8 +85,7 @@ class Stage(Generic[_T, _R]):
         self._state = state
         self._observer = observer
         self._clock = clock
-        sink: Any = getattr(monitor, "on_next", monitor)
-        self._monitor: Callable[[MetricEvent], object] | None = sink
+        self._measurements = Measurements(name, clock.now, monitor)
         self._lock = RLock()
         self._room = afresh(Condition(self._lock))
         self._upstream = SingleAssignmentDisposable()
@@ -114,7 +114,7 @@ class Stage(Generic[_T, _R]):
     # Bound `acquire` and `release` cost half of a `with` statement.  `acquire` stands inside
     # the `try` so that a KeyboardInterrupt right behind it cannot leave the lock taken.
 
-    def absorbing(self, absorb: Callable[[Any, float], bool]) -> Callable[[_T], None]:
+    def fast_take(self, absorb: Callable[[Any, float], bool]) -> Callable[[_T], None]:
         """Like `put`, for a state that takes most items without anything else to do."""
         acquire, release = self._lock.acquire, self._lock.release
         now, put = self._now, self.put
@@ -130,8 +130,8 @@ class Stage(Generic[_T, _R]):
 
         return on_next
 
-    # `passing` hands items on as they are: _R is _T there.
-    def passing(self, admit: Callable[[float], bool]) -> Callable[[_T], None]:
+    # `fast_pass` hands items on as they are: _R is _T there.
+    def fast_pass(self, admit: Callable[[float], bool]) -> Callable[[_T], None]:
         """Like `put`, for a state that lets most items through as they come."""
         acquire, release = self._lock.acquire, self._lock.release
         now, put = self._now, self.put
@@ -227,8 +227,7 @@ class Stage(Generic[_T, _R]):
         self._release()
         if self._state.notes:
             self._report()
-        if dropped:
-            self._note_dropped(dropped)
+        self._measurements.tell_dropped(dropped)
         tell_watchers(self)
 
     # -- see `Node` -----------------------------------------------------------------
@@ -263,12 +262,9 @@ class Stage(Generic[_T, _R]):
                 return
             if self._end is None or self._end[0] is None:
                 self._end = (error,)
-            self._closed = True
-            dropped = self._state.clear()
-            self._room.notify_all()
+            dropped = self._drop_all()
             value = self._claim()
-        if dropped:
-            self._note_dropped(dropped)
+        self._measurements.tell_dropped(dropped)
         self._proceed(value, None)
 
     def forked(self) -> None:
@@ -373,7 +369,7 @@ class Stage(Generic[_T, _R]):
             tell_watchers(self)
 
     def _set_end(self, error: Exception | None) -> None:
-        """Measurement the end and flush.  The lock is held."""
+        """Note the end and flush.  The lock is held."""
         self._end = (None if error is None else as_failure(error),)
         self._closed = True
         self._state.finish(self._now())
@@ -381,8 +377,12 @@ class Stage(Generic[_T, _R]):
 
     def _shut(self) -> int:
         """Nothing may come out any more.  The lock is held."""
-        self._closed = True
         self._end = None
+        return self._drop_all()
+
+    def _drop_all(self) -> int:
+        """Take nothing more, and hold nothing; how much that was.  The lock is held."""
+        self._closed = True
         dropped = self._state.clear()
         self._room.notify_all()
         return dropped
@@ -454,12 +454,10 @@ class Stage(Generic[_T, _R]):
             with self._lock:
                 if self._timer is not timer:
                     return
-                self._end, self._closed = (error,), True
-                dropped = self._state.clear()
-                self._room.notify_all()
+                self._end = (error,)
+                dropped = self._drop_all()
                 value = self._claim()
-            if dropped:
-                self._note_dropped(dropped)
+            self._measurements.tell_dropped(dropped)
             self._proceed(value, None)
 
     def _ring(self, timer: object, now: float) -> None:
@@ -482,23 +480,7 @@ class Stage(Generic[_T, _R]):
                 raise
             report_uncaught(self._name, error)
 
-    # -- measurements ---------------------------------------------------------------
-
     def _report(self) -> None:
         with self._lock:
             notes, self._state.notes = self._state.notes, []
-        for note in notes or ():
-            self._note(note)
-
-    def _note_dropped(self, count: int) -> None:
-        self._note(("rxpool.dropped", count, "{item}", {"policy": "dispose"}))
-
-    def _note(self, note: Measurement) -> None:
-        if self._monitor is None:
-            return
-        name, value, unit, attributes = note
-        try:
-            self._monitor(MetricEvent(name, value, unit, self._now(), attributes))
-        except Exception as error:
-            # A failing monitor must not fail the stream.
-            log.error("the monitor raised", stage=self._name, exc_info=error)
+        self._measurements.tell(notes or ())

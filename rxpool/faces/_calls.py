@@ -1,7 +1,4 @@
-"""`Call`: what is to be called, and `CallFace`: what throttle and debounce have in common."""
-
-# A future and who gives it know each other.
-# pyright: reportPrivateUsage=false
+"""`Call`: what is to be called, and `Runs`: single calls that run."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from rxpool._core.functions import is_async
-from rxpool.faces._face import Face
+from rxpool.faces._counts import Counts
+from rxpool.faces._engine import FaceEngine
 from rxpool.faces._future import FaceFuture, wake
 from rxpool.faces._runner import loop_here
 
-__all__ = ("Call", "CallFace")
+__all__ = ("Call", "Runs")
 
 
 class Call:
@@ -31,47 +29,56 @@ class Call:
         self.context: Context | None = context if len(context) else None
 
 
-class CallFace(Face):
-    """Runs single calls; several futures may share the result of one."""
+class Runs:
+    """The calls that run; several futures may share the result of one.
 
-    _running: dict[FaceFuture[Any], list[FaceFuture[Any]]]
+    The engine's lock guards it.
+    """
 
-    def _ran(self, error: BaseException | None, count: int, now: float) -> None:
-        """A call that *count* futures share ended.  The lock is held."""
-        raise NotImplementedError
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._sharing: dict[FaceFuture[Any], list[FaceFuture[Any]]] = {}
 
-    def _busy(self) -> bool:
-        return bool(self._running)
+    def __bool__(self) -> bool:
+        return bool(self._sharing)
 
-    def _run(self, future: FaceFuture[Any]) -> None:
-        """Make the call of *future*, if it is still in `_running`."""
-        with self._lock:
-            if future not in self._running:
+    def add(self, future: FaceFuture[Any], sharing: list[FaceFuture[Any]]) -> None:
+        """The call of *future* is to be made for all of these.  The lock is held."""
+        self._sharing[future] = sharing
+        self._counts.begin(len(sharing))
+
+    def shared_with(self, future: FaceFuture[Any] | None) -> list[FaceFuture[Any]] | None:
+        """All that share one call with *future*, if that runs.  The lock is held."""
+        return next((all for all in self._sharing.values() if future in all), None)
+
+    def make(
+        self, engine: FaceEngine, future: FaceFuture[Any], ended: Callable[[float], object]
+    ) -> None:
+        """Make the call of *future*, unless it was cut; *ended* is told, the lock held."""
+        with engine.lock:
+            if future not in self._sharing:
                 return  # terminated meanwhile
             call: Call = future.item
 
         def done(value: Any, error: BaseException | None) -> None:
-            with self._lock:
-                sharing = self._running.pop(future, None)
+            with engine.lock:
+                sharing = self._sharing.pop(future, None)
                 if sharing is None:
                     return  # terminated meanwhile
                 for each in sharing:
                     each.put(value, error)
-                if error is None:
-                    self._succeeded += len(sharing)
-                else:
-                    self._failed += len(sharing)
-                self._ran(error, len(sharing), self._now())
+                self._counts.end(len(sharing), 0 if error is None else len(sharing))
+                ended(engine.now())
             try:
                 wake(sharing)
             finally:
-                self._pump()
+                engine.pump()
 
         made = partial(call.fn, *call.args, **call.kwargs)  # all that may go to a process
-        self._runner.run(made, call.loop, call.context, done)
+        engine.runner.run(made, call.loop, call.context, done)
 
-    def _cut_running(self) -> list[FaceFuture[Any]]:
-        """The futures of all that runs."""
-        cut = [each for sharing in self._running.values() for each in sharing]
-        self._running.clear()
+    def cut(self) -> list[FaceFuture[Any]]:
+        """The futures of all that runs, which end otherwise.  The lock is held."""
+        cut = [each for sharing in self._sharing.values() for each in sharing]
+        self._sharing.clear()
         return cut

@@ -1,8 +1,5 @@
 """`DebounceManager`: one call per burst; the superseded share its result."""
 
-# A future and who gives it know each other.
-# pyright: reportPrivateUsage=false
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
@@ -10,10 +7,12 @@ from typing import Any, ParamSpec, TypeVar, overload
 from reactivex import abc
 
 from rxpool import _checks as checks
-from rxpool._forks import bury, heed, inside
-from rxpool.errors import InvalidArgument, Overflow
-from rxpool.faces._calls import Call, CallFace
-from rxpool.faces._future import CANCELLED, PENDING, RUNNING, FaceFuture, wake
+from rxpool.errors import InvalidArgument
+from rxpool.faces._calls import Call
+from rxpool.faces._debouncing import Debouncing
+from rxpool.faces._engine import FaceEngine, clock_of
+from rxpool.faces._face import Face
+from rxpool.faces._future import FaceFuture, wake
 from rxpool.operators._debounce import DebounceState
 from rxpool.pool import PoolFuture, WorkerPool
 
@@ -39,7 +38,7 @@ class DebounceMetrics:
     cancelled: int
 
 
-class DebounceManager(CallFace):
+class DebounceManager(Face):
     """Makes one call per burst of calls.
 
     ::
@@ -76,8 +75,6 @@ class DebounceManager(CallFace):
     from any thread and on any event loop.
     """
 
-    _name = "DebounceManager"
-
     def __init__(
         self,
         wait: checks.Seconds,
@@ -94,21 +91,17 @@ class DebounceManager(CallFace):
         first, last = checks.flag("leading", leading), checks.flag("trailing", trailing)
         if not (first or last):
             raise InvalidArgument(f"debounce would run nothing with {leading=}, {trailing=}")
-        super().__init__(1, max_pending, pool, scheduler)
-        self._running = {}
-        self._runs = 0
-        self._trailing = last
-        self._state = DebounceState(pause, longest, first, last)
-        # Calls with one fate, in order; the last one that is not cancelled is made.
-        self._held: list[FaceFuture[Any]] = []  # before the trailing edge
-        self._next: list[FaceFuture[Any]] = []  # after an edge, before the run
-        self._leader: FaceFuture[Any] | None = None  # without trailing: who began the burst
-        heed(self)
-
-    def forked(self) -> None:
-        """See `Face`."""
-        bury(self._held, self._next, *inside(self._state))
-        super().forked()
+        self._calls = Debouncing(DebounceState(pause, longest, first, last), last)
+        engine = FaceEngine(
+            "DebounceManager",
+            self._calls,
+            clock_of(scheduler),
+            workers=1,
+            max_pending=max_pending,
+            pool=pool,
+            scheduler=scheduler,
+        )
+        super().__init__(engine)
 
     @overload
     def execute(
@@ -131,139 +124,41 @@ class DebounceManager(CallFace):
             Overflow: If `max_pending` calls wait for one run already; `max_wait` keeps a
                 burst from going on so long.
         """
-        future: FaceFuture[Any] = FaceFuture(self, Call(checks.call("fn", fn), args, kwargs))
-        shared = None
-        with self._lock:
-            self._check_open()
-            if len(self._held) + len(self._next) >= self._max_pending:
-                raise Overflow(f"{self._name}: max_pending={self._max_pending} calls wait")
-            self._accepted += 1
-            self._waiting += 1
-            self._state.offer(future, self._now(), None, True)
-            if not self._emitted(future):
-                if self._trailing:
-                    self._held.append(future)
-                else:
-                    shared = self._follow(future)
-        if shared is not None:
-            wake((shared,))
-        self._pump()
-        return future
-
-    def _emitted(self, newcomer: FaceFuture[Any] | None = None) -> bool:
-        """Move what came to an edge to `_next`; whether *newcomer* did.  The lock is held."""
-        ready, found = self._state.ready, False
-        while ready:
-            future: FaceFuture[Any] = ready.popleft()
-            if future is newcomer:
-                found = True
-                self._next.append(future)
-                self._leader = None if self._trailing else future
-            else:
-                self._next += self._held
-                self._held = []
-        return found
-
-    def _follow(self, future: FaceFuture[Any]) -> FaceFuture[Any] | None:
-        """Share the leading call's fate; *future* if that is settled.  The lock is held."""
-        leader = self._leader
-        if leader is not None and leader._state is PENDING:
-            # It waits for the run before it, and is the call that is to be made.
-            self._next.insert(self._next.index(leader), future)
-            return None
-        self._waiting -= 1
-        sharing = next((all for all in self._running.values() if leader in all), None)
-        if sharing is not None:
-            future._state = RUNNING
-            future.item = None
-            sharing.append(future)
-            return None
-        if leader is None or leader._state is CANCELLED:
-            future.end(CANCELLED)
-            self._cancelled += 1
-        else:
-            future.put(leader._result, leader._exception)
-            self._failed += leader._exception is not None
-            self._succeeded += leader._exception is None
+        engine = self._engine
+        future: FaceFuture[Any] = FaceFuture(engine, Call(checks.call("fn", fn), args, kwargs))
+        with engine.lock:
+            engine.check_open()
+            self._calls.refuse_more_than(engine.max_pending)
+            ended = self._calls.add(future, engine.now())
+        if ended is not None:
+            wake((ended,))
+        engine.pump()
         return future
 
     def flush(self) -> None:
         """Run the pending call now; the next one begins a new burst."""
-        with self._lock:
-            self._state.finish(self._now())
-            self._emitted()
-        self._pump()
+        engine = self._engine
+        with engine.lock:
+            self._calls.drain(engine.now())
+        engine.pump()
 
     def cancel(self) -> None:
         """Cancel the futures of all calls that wait; the next call begins a new burst."""
-        with self._lock:
-            cancelled = self._clear()
-            for future in cancelled:
-                future.end(CANCELLED)
-            self._waiting -= len(cancelled)
-            self._cancelled += len(cancelled)
+        with self._engine.lock:
+            cancelled = self._calls.cancel()
         wake(cancelled)
-        self._pump()
+        self._engine.pump()
 
     def metrics(self) -> DebounceMetrics:
         """The figures at this instant."""
-        with self._lock:
-            running = sum(map(len, self._running.values()))
+        with self._engine.lock:
+            counts = self._calls.counts
             return DebounceMetrics(
-                self._accepted,
-                self._runs,
-                self._waiting,
-                running,
-                self._succeeded,
-                self._failed,
-                self._cancelled,
+                counts.accepted,
+                self._calls.runs,
+                counts.waiting,
+                counts.running,
+                counts.succeeded,
+                counts.failed,
+                counts.cancelled,
             )
-
-    # -- the engine -------------------------------------------------------------------------
-
-    def _ring(self, now: float) -> None:
-        # Edges come with the timer alone: calls of one turn are one burst, also without a wait.
-        with self._lock:
-            self._state.expire(now)
-            self._emitted()
-        self._pump()
-
-    def _take(self, now: float) -> list[FaceFuture[Any]]:
-        if self._running or not self._next:
-            return []
-        sharing = [future for future in self._next if future._state is PENDING]
-        self._next = []
-        if not sharing:
-            return []
-        for future in sharing:
-            future._state = RUNNING
-        for future in sharing[:-1]:
-            future.item = None
-        self._waiting -= len(sharing)
-        self._runs += 1
-        self._running[sharing[-1]] = sharing
-        if self._leader is not None:
-            self._leader = sharing[-1]
-        return [sharing[-1]]
-
-    def _due(self) -> float | None:
-        return self._state.due
-
-    def _start(self, work: FaceFuture[Any]) -> None:
-        self._run(work)
-
-    def _ran(self, error: BaseException | None, count: int, now: float) -> None:
-        pass
-
-    def _drain(self, now: float) -> None:
-        self._state.finish(now)
-        self._emitted()
-
-    def _clear(self) -> list[FaceFuture[Any]]:
-        self._state.clear()
-        waiting = [each for each in (*self._next, *self._held) if each._state is PENDING]
-        self._held, self._next = [], []
-        return waiting
-
-    def _cut(self) -> tuple[list[FaceFuture[Any]], list[FaceFuture[Any]]]:
-        return self._clear(), self._cut_running()

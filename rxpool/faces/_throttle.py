@@ -1,8 +1,5 @@
 """`ThrottleManager`: calls at a rate, in order, and so many at once."""
 
-# A future and who gives it know each other.
-# pyright: reportPrivateUsage=false
-
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar, overload
@@ -10,11 +7,13 @@ from typing import Any, ParamSpec, TypeVar, overload
 from reactivex import abc
 
 from rxpool import _checks as checks
-from rxpool._forks import bury, heed, inside
 from rxpool.errors import InvalidArgument
-from rxpool.faces._calls import Call, CallFace
-from rxpool.faces._future import RUNNING, FaceFuture
+from rxpool.faces._calls import Call
+from rxpool.faces._engine import FaceEngine, clock_of
+from rxpool.faces._face import Face
+from rxpool.faces._future import FaceFuture
 from rxpool.faces._line import LineState
+from rxpool.faces._throttling import Throttling
 from rxpool.pool import PoolFuture, WorkerPool
 
 __all__ = ("ThrottleManager", "ThrottleMetrics")
@@ -41,7 +40,7 @@ class ThrottleMetrics:
     cancelled: int  #: left the line before they started
 
 
-class ThrottleManager(CallFace):
+class ThrottleManager(Face):
     """Starts calls at a rate, first in, first out.
 
     ::
@@ -74,9 +73,6 @@ class ThrottleManager(CallFace):
     All methods can be called from any thread and on any event loop.
     """
 
-    _name = "ThrottleManager"
-    _waits_by = "execute_async"
-
     def __init__(
         self,
         rate: float,
@@ -102,12 +98,10 @@ class ThrottleManager(CallFace):
         places = _AT_ONCE
         if max_concurrent is not None:
             places = checks.count("max_concurrent", max_concurrent, least=1)
-        super().__init__(min(places, _THREADS), max_pending, pool, scheduler)
-        self._running = {}
-        self._started = 0
-        self._line = LineState(
+        clock = clock_of(scheduler)
+        line = LineState(
             tempo,
-            self._now(),
+            clock.now(),
             per=window,
             burst=depth,
             cooldown=pause,
@@ -115,12 +109,18 @@ class ThrottleManager(CallFace):
             places=places,
             max_pending=max_pending,
         )
-        heed(self)
-
-    def forked(self) -> None:
-        """See `Face`."""
-        bury(*inside(self._line))
-        super().forked()
+        self._calls = Throttling(line)
+        engine = FaceEngine(
+            "ThrottleManager",
+            self._calls,
+            clock,
+            workers=min(places, _THREADS),
+            max_pending=max_pending,
+            pool=pool,
+            scheduler=scheduler,
+            waits_by="execute_async",
+        )
+        super().__init__(engine)
 
     @overload
     def execute(
@@ -145,8 +145,7 @@ class ThrottleManager(CallFace):
         """
         future = self._future(fn, args, kwargs)
         while not self._put(future):
-            with self._lock:
-                self._await_room()
+            self._engine.await_room()
         return future
 
     @overload
@@ -165,58 +164,31 @@ class ThrottleManager(CallFace):
         """Like `execute`, for coroutines: waits for room in the line, then gives the future."""
         future = self._future(fn, args, kwargs)
         while not self._put(future):
-            await self._sleep_for_room()
+            await self._engine.sleep_for_room()
         return future
 
     def _future(self, fn: Callable[..., Any], args: Any, kwargs: Any) -> FaceFuture[Any]:
-        return FaceFuture(self, Call(checks.call("fn", fn), args, kwargs))
+        return FaceFuture(self._engine, Call(checks.call("fn", fn), args, kwargs))
 
     def _put(self, future: FaceFuture[Any]) -> bool:
         """Let it stand in line, if there is room."""
-        with self._lock:
-            self._check_open()
-            if not self._line.join(future, self._now()):
+        engine = self._engine
+        with engine.lock:
+            engine.check_open()
+            if not self._calls.join(future, engine.now()):
                 return False
-            self._waiting += 1
-        self._pump()
+        engine.pump()
         return True
 
     def metrics(self) -> ThrottleMetrics:
         """The figures at this instant."""
-        with self._lock:
+        with self._engine.lock:
+            counts = self._calls.counts
             return ThrottleMetrics(
-                self._started,
-                self._waiting,
-                len(self._running),
-                self._succeeded,
-                self._failed,
-                self._cancelled,
+                self._calls.started,
+                counts.waiting,
+                counts.running,
+                counts.succeeded,
+                counts.failed,
+                counts.cancelled,
             )
-
-    # -- the engine -------------------------------------------------------------------------
-
-    def _take(self, now: float) -> list[FaceFuture[Any]]:
-        taken: list[FaceFuture[Any]] = []
-        while (future := self._line.next(now)) is not None:
-            future._state = RUNNING
-            self._running[future] = [future]
-            taken.append(future)
-        self._started += len(taken)
-        self._waiting -= len(taken)
-        self._free(len(taken))
-        return taken
-
-    def _due(self) -> float | None:
-        return self._line.due
-
-    def _start(self, work: FaceFuture[Any]) -> None:
-        self._run(work)
-
-    def _ran(self, error: BaseException | None, count: int, now: float) -> None:
-        self._line.end(now)
-
-    def _gone(self, future: FaceFuture[Any]) -> None:
-        self._line.leave(future)
-
-    def _cut(self) -> tuple[list[FaceFuture[Any]], list[FaceFuture[Any]]]:
-        return self._line.clear(), self._cut_running()

@@ -1,27 +1,23 @@
 """`WorkerPool`: the public face."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Executor
 from itertools import count
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, NoReturn, ParamSpec, Self, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Literal, NoReturn, Self, TypeAlias, Unpack
 
 from reactivex import Observable, abc
 
 from rxpool import _checks as checks
 from rxpool._core.inlet import Node
 from rxpool.backends import Backend, ProcessKeywords, backend_for
-from rxpool.errors import InvalidArgument, InvalidArgumentType, NotPicklable
+from rxpool.errors import InvalidArgumentType, NotPicklable
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, TraceWriter
 from rxpool.pool._direct import Direct
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.calls import Calls, PoolFuture
-from rxpool.pool._flows.imap import Results
-from rxpool.pool._flows.imap_flow import Feed
-from rxpool.pool._flows.map_worker import MapWorker
-from rxpool.pool._flows.options import ImapKeywords, WorkerKeywords
 from rxpool.pool._lifetime import Lifetime
 from rxpool.pool._profile import Profile
 from rxpool.pool._shutdown import Shutdown, left_by
@@ -31,10 +27,6 @@ from rxpool.pool._stop_on import await_stop
 from rxpool.tasks import Progress
 
 __all__ = ("On", "WorkerPool", "host")
-
-_T = TypeVar("_T")
-_R = TypeVar("_R")
-_P = ParamSpec("_P")
 
 _numbers = count(1)
 
@@ -188,109 +180,6 @@ class WorkerPool(Direct):
     def attempts(self) -> Observable[AttemptRecord]:
         """Every attempt when it has ended, with the worker it ran on: for `TraceWriter`."""
         return self._engine.meter.attempts
-
-    # -- iterables and calls --------------------------------------------------------------
-
-    @overload
-    def imap(
-        self,
-        fn: Callable[[_T], abc.ObservableBase[_R]],
-        items: Iterable[_T],
-        **options: Unpack[ImapKeywords],
-    ) -> Results[_R]: ...
-
-    @overload
-    def imap(
-        self,
-        fn: Callable[[_T], Awaitable[_R]],
-        items: Iterable[_T],
-        **options: Unpack[ImapKeywords],
-    ) -> Results[_R]: ...
-
-    @overload
-    def imap(
-        self, fn: Callable[[_T], _R], items: Iterable[_T], **options: Unpack[ImapKeywords]
-    ) -> Results[_R]: ...
-
-    def imap(
-        self, fn: Callable[[Any], Any], items: Iterable[Any], **options: Any
-    ) -> Results[Any]:
-        """The same as `map` without streams: an iterator of results.
-
-        It is an async iterator too.  The input is read by whoever asks for the next result,
-        only as far ahead as `max_pending` and the workers allow.  Leaving the loop cancels
-        the rest.
-        """
-        chosen = self._checked("imap", ImapKeywords, fn, options)
-        if not isinstance(items, Iterable):
-            raise InvalidArgumentType(f"items must be iterable, got {checks.shown(items)}")
-        return Results(Feed(self._engine, chosen, items))
-
-    @overload
-    def submit(
-        self, fn: Callable[_P, abc.ObservableBase[_R]], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> PoolFuture[list[_R]]: ...
-
-    @overload
-    def submit(
-        self, fn: Callable[_P, Awaitable[_R]], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> PoolFuture[_R]: ...
-
-    @overload
-    def submit(
-        self, fn: Callable[_P, _R], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> PoolFuture[_R]: ...
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> PoolFuture[Any]:
-        """Make one call; the future can be waited for, awaited, and cancelled while it waits.
-
-        Waits if `max_pending` calls wait already.
-
-        Raises:
-            PoolClosed: If the pool is closed.
-            WouldBlock: If it would have to wait where it cannot: on a running event loop, write
-                ``await pool.submit_async(...)``.
-        """
-        return self._calls.submit(checks.call("fn", fn), args, kwargs)
-
-    @overload
-    def worker(
-        self, fn: Callable[[_T], abc.ObservableBase[_R]], **options: Unpack[WorkerKeywords]
-    ) -> MapWorker[_T, list[_R]]: ...
-
-    @overload
-    def worker(
-        self, fn: Callable[[_T], Awaitable[_R]], **options: Unpack[WorkerKeywords]
-    ) -> MapWorker[_T, _R]: ...
-
-    @overload
-    def worker(
-        self, fn: Callable[[_T], _R], **options: Unpack[WorkerKeywords]
-    ) -> MapWorker[_T, _R]: ...
-
-    def worker(self, fn: Callable[[Any], Any], **options: Any) -> MapWorker[Any, Any]:
-        """A handle that runs *fn* on items one by one or on lists of items.
-
-        `MapWorker.execute` gives a future for an item, `MapWorker.execute_batch` one for a
-        list; `MapWorker.metrics` says what became of them.  Can be used from any thread.
-
-        Args:
-            fn: As for `map`; if it returns an Observable, the result is the list of its items.
-            options: `concurrency`, ``order="key"`` with `key`, `priority`, `timeout`,
-                `deadline`, `retry`, `breaker`, `limit`, `hedge`, `fallback`, `journal`,
-                `max_pending` and `overflow`, as for `map`.
-
-        Raises:
-            InvalidArgument: If an option is out of its range.
-            PoolClosed: If the pool is closed.
-        """
-        chosen = self._checked("worker", WorkerKeywords, fn, options)
-        if chosen.order == "input":
-            raise InvalidArgument(
-                "worker() gives each item its own future: order='input' has no meaning"
-            )
-        name = getattr(fn, "__name__", type(fn).__name__)
-        return MapWorker(self._engine, chosen, f"{self.name}.worker({name})", self)
 
     # -- the state ----------------------------------------------------------------------
 

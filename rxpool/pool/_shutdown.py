@@ -1,47 +1,29 @@
 """How a pool ends: graceful or at once."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from reactivex.disposable import SerialDisposable
-
 from rxpool._core.aside import aside
-from rxpool._core.inlet import Node, watch
-from rxpool._core.reach import is_node
 from rxpool._core.sleeper import Sleeper
 from rxpool._core.waits import at_most
 from rxpool.errors import PoolClosed, WouldBlock
+from rxpool.pool._cutting import Cutting
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._engine.graph import is_stage
 
 __all__ = ("Shutdown", "left_by")
 
-#: seconds between looks at operators that hold items; many of them before patience ends, so
-#: that it lasts longer on a machine on which threads wait long for their turn
-_OFTEN, _STILL, _SELDOM = 0.005, 0.02, 0.2
-_UNTOLD = 0.5  #: seconds for the end of what fed a flow to come to it, items in front
-_SOON = 2.0  #: seconds for what feeds one another, or belongs to others, to come to rest
-_PATIENCE = 600.0  #: seconds for one of them to hand something on
-_FOR_EVER = 1e9  #: the same in virtual time, where nobody waits
 _GRACE = 1.0  #: seconds that `terminate` waits for subscribers and idle threads
 
 
 class Shutdown:
-    """Closes and terminates one engine.
-
-    The engine's `Lifecycle` decides what is to be cut when, by what the `Graph` shows; the
-    engine's lock guards it, and the fields here.
-    """
+    """Closes and terminates one engine, whose lock guards the fields here."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._watched: set[Node] = set()
-        self._looking = False  # an alarm is set for a look at what holds items
-        self._wait, self._waited = _OFTEN, 0.0
-        self._timer = SerialDisposable()
+        self._cutting = Cutting(engine)
         self._ended = False
         self._over = False  # that has been done, whoever did it
 
@@ -194,18 +176,18 @@ class Shutdown:
         engine = self._engine
         engine.blocked = loop = asyncio._get_running_loop()
         try:
-            while True:
-                seen = engine.changes
-                self._cut_what_is_next()
-                with engine.lock:
-                    if engine.changes != seen:
-                        continue
-                    if self._is_drained(loop, True):
-                        return True
-                    left = None if deadline is None else deadline - monotonic()
-                    if left is not None and left <= 0:
-                        return False
+            left = None
+
+            def wait() -> None:
+                nonlocal left
+                left = None if deadline is None else deadline - monotonic()
+                if left is None or left > 0:
                     engine.changed.wait(at_most(left))
+
+            while not self._go_on(wait, loop, True):
+                if left is not None and left <= 0:
+                    return False
+            return True
         finally:
             engine.blocked = None
 
@@ -214,35 +196,36 @@ class Shutdown:
         engine = self._engine
         sleeper = Sleeper()
         engine.advance("draining")
-        while True:
-            seen = engine.changes
-            self._cut_what_is_next()
-            with engine.lock:
-                if engine.changes != seen:
-                    continue
-                if self._is_drained(None, False):
-                    return
-                engine.when_changed.append(sleeper.wake)
+        while not self._go_on(lambda: engine.when_changed.append(sleeper.wake)):
             await sleeper.sleep()
 
     def _close_without_waiting(self) -> bool:
         engine = self._engine
 
         def go_on() -> bool:
-            while True:
-                seen = engine.changes
-                self._cut_what_is_next()
-                with engine.lock:
-                    if engine.changes != seen:
-                        continue
-                    if self._is_drained(None, False):
-                        break
-                    engine.when_changed.append(go_on)
-                    return False
+            if not self._go_on(lambda: engine.when_changed.append(go_on)):
+                return False
             self._end(0.0)
             return True
 
         return go_on()
+
+    def _go_on(self, wait: Callable[[], object], loop: Any = None, waits: bool = False) -> bool:
+        """Cut what is next; whether that was all.
+
+        If not, *wait* is called while the engine's lock is held, so that no change is missed.
+        """
+        engine = self._engine
+        while True:
+            seen = engine.changes
+            self._cutting.cut_next()
+            with engine.lock:
+                if engine.changes != seen:
+                    continue
+                if self._is_drained(loop, waits):
+                    return True
+                wait()
+                return False
 
     def _is_drained(self, loop: Any, waits: bool) -> bool:
         """Whether there is nothing more to wait for.  The engine's lock is held."""
@@ -251,110 +234,6 @@ class Shutdown:
             return False
         tails = [tail for tail in engine.tails if tail.ending]
         return not any(not (waits and tail.stands_still(loop)) for tail in tails)
-
-    # -- cutting ------------------------------------------------------------------------------
-
-    def _cut_what_is_next(self) -> None:  # noqa: C901 - one branch for each kind of what feeds what
-        """Cut all that nothing live feeds any more.
-
-        What an accepted item does with the pool belongs to it, and is not cut short.
-        """
-        engine = self._engine
-        while True:
-            with engine.lock:
-                top = [flow for flow, nested in engine.flows.items() if not nested]
-                flows = [flow for flow in top if is_node(flow)]
-                guests = list(engine.guests)
-                done = engine.lifecycle.has_cut((*top, *guests))
-            if done:  # they end by themselves, and what is above has
-                self._settle_tails()
-                return
-            feeders, foreign = engine.graph.feeders(flows, guests)
-            for tail in engine.graph.tails(feeders):
-                engine.wait_for(tail)
-            self._settle_tails()
-            for node in engine.graph.inboxes(feeders):
-                node.uncork()
-            for node in foreign:
-                if is_stage(node) and node.busy:
-                    node.flush()
-            soon = _FOR_EVER if engine.clock.virtual else _SOON
-            patient = self._waited < soon
-            held_up = set(engine.graph.held_up(feeders, foreign, patient))
-            busy = [node for node in feeders if node.busy]
-            if patient and not engine.clock.virtual:
-                untold = engine.graph.untold(feeders)
-                held_up.update(untold if self._waited < _UNTOLD else untold.intersection(busy))
-            with engine.lock:
-                chosen = engine.lifecycle.to_cut(feeders, held_up, busy, patient)
-                fresh = {*feeders, *foreign} - self._watched
-                self._watched |= fresh
-            for node in fresh:
-                watch(node, engine.note_change)
-            for flow in top:
-                if not is_node(flow):
-                    flow.cut()
-            if not chosen:
-                if not engine.lifecycle.has_cut(feeders):
-                    self._look_again(held_up)
-                return
-            self._wait, self._waited = _OFTEN, 0.0
-            for node in chosen:
-                self._cut(node)
-
-    def _cut(self, node: Node) -> None:
-        engine = self._engine
-        if node.ended:
-            return
-        node.cut()
-        loop = engine.blocked
-        if loop is not None and node.ending and node.stands_still(loop):
-            node.abort(
-                WouldBlock(
-                    f"pool {engine.name!r} is closed by a thread that a stage above it "
-                    "needs to go on: use 'async with'"
-                )
-            )
-
-    def _settle_tails(self) -> None:
-        """Those that are going to try again would find the pool closed: that is their end."""
-        with self._engine.lock:
-            tails = [tail for tail in self._engine.tails if getattr(tail, "unsettled", None)]
-        for tail in tails:
-            tail.cut()
-
-    def _look_again(self, held_up: Collection[Node]) -> None:
-        """See before long whether items that were on their way have arrived.
-
-        Looks become rarer, and come to an end: whoever holds the items may never give them.
-        """
-        engine = self._engine
-        with engine.lock:
-            if self._looking:
-                return
-            self._looking = True
-            wait = self._wait
-        patience = _FOR_EVER
-        if not engine.clock.virtual:
-            most = _STILL if self._waited < _SOON else _SELDOM
-            wait, patience = min(wait, most), _PATIENCE
-
-        def ring(_: float) -> None:
-            with engine.lock:
-                self._looking = False
-                self._waited += wait
-                self._wait *= 2
-            if self._waited > patience:
-                for node in held_up:
-                    node.abort(
-                        PoolClosed(
-                            f"pool {engine.name!r} was closed, and for {patience:g} s an "
-                            "operator did not hand on what a flow gave it"
-                        )
-                    )
-            engine.note_change()
-
-        self._timer.disposable = engine.clock.alarm(engine.now() + wait, ring)
 
     def _end(self, wait: float | None) -> None:
         with self._engine.lock:
@@ -374,7 +253,7 @@ class Shutdown:
             self._engine.changed.wait_for(lambda: self._over, wait)
 
     def _end_now(self, wait: float | None) -> None:
-        self._timer.dispose()
+        self._cutting.stop()
         self._engine.backend.stop(wait)
         self._engine.advance("closed")
         with self._engine.lock:

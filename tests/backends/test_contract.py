@@ -5,8 +5,6 @@ from math import inf
 from types import SimpleNamespace
 
 import pytest
-from rxpool.pool._state.flow_state import FlowState
-from rxpool.pool._state.slots import Slots
 
 from rxpool import WorkerPool
 from rxpool.backends import Backend, Job, LocalBackend, SchedulerBackend, ThreadBackend, Traits
@@ -16,6 +14,8 @@ from rxpool.backends._executor_threads import ThreadExecutorBackend
 from rxpool.backends._inline import InlineBackend
 from rxpool.backends.processes import ProcessBackend
 from rxpool.errors import InvalidArgument, InvalidArgumentType
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.slots import Slots
 from rxpool.pool._state.task import Task
 
 ALL = (

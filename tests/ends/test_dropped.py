@@ -343,7 +343,8 @@ def test_an_idle_face_ends_its_pool():
         debounce = DebounceManager(0.001)
         futures = [processor.add(1), throttle.execute(abs, -2), debounce.execute(abs, -3)]
         assert [future.result(WAIT) for future in futures] == [1, 2, 3]
-        eventually(lambda: not (processor._kept or throttle._kept or debounce._kept))
+        faces = (processor, throttle, debounce)
+        eventually(lambda: not any(face._engine.kept for face in faces))
         return futures
 
     futures = work()

@@ -77,41 +77,42 @@ def test_calls_race_with_a_close(make, timeout, frantic):
                 assert error is None or isinstance(error, (TaskCancelled, PoolClosed))
 
 
+def terminate_when_taken(engine):
+    """As another thread may do just then."""
+    take = engine.work.take
+
+    def taken(now):
+        chosen = take(now)
+        if chosen:
+            engine.terminate()
+        return chosen
+
+    engine.work.take = taken
+
+
 def test_a_call_that_was_taken_when_the_face_was_terminated():
     """It is not begun, as its future has an end."""
     begun = []
 
-    class Slow(ThrottleManager):
-        def _take(self, now):
-            taken = super()._take(now)
-            if taken:  # what another thread does now
-                self._terminate()
-            return taken
-
-    manager = Slow(10)
+    manager = ThrottleManager(10)
+    terminate_when_taken(manager._engine)
     future = manager.execute(begun.append, 1)
     assert isinstance(future.exception(WAIT), TaskCancelled)
     with pytest.raises(PoolClosed):
         manager.execute(begun.append, 2)
     assert not begun
-    assert manager._runner._own is None
+    assert manager._engine.runner._own is None
 
 
 def test_a_batch_that_was_taken_when_the_face_was_terminated():
     """The same."""
     begun = []
 
-    class Slow(BatchProcessor):
-        def _take(self, now):
-            taken = super()._take(now)
-            if taken:
-                self._terminate()
-            return taken
-
-    processor = Slow(begun.append, max_size=1)
+    processor = BatchProcessor(begun.append, max_size=1)
+    terminate_when_taken(processor._engine)
     assert isinstance(processor.add(1).exception(WAIT), TaskCancelled)
     assert not begun
-    assert processor._runner._own is None
+    assert processor._engine.runner._own is None
 
 
 def test_no_timer_is_set_after_the_end(make):
@@ -119,8 +120,8 @@ def test_no_timer_is_set_after_the_end(make):
     face, call = make(abs)
     call(-1)
     face.close()
-    face._alarm.set(time.monotonic() + 1000)
-    assert face._alarm._timer is None
+    face._engine.alarm.set(time.monotonic() + 1000)
+    assert face._engine.alarm._timer is None
 
 
 # -- timeouts ---------------------------------------------------------------------------------

@@ -328,7 +328,7 @@ def test_cancelled_items_leave_nothing_behind():
     for item in range(2000):
         bench.processor.add(item).cancel()
     bench.at((2, "last"))
-    queue = bench.processor._queue
+    queue = bench.processor._batching._queue
     assert sum(map(len, queue._full)) < 140
     bench.scheduler.advance_to(1001)
     assert bench.begun[1:] == [(1000, ["last"])]

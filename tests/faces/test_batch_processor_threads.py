@@ -196,7 +196,7 @@ def test_the_bound_holds_against_racing_threads():
         return time.monotonic()
 
     processor = BatchProcessor(fn, max_size=50, max_delay=0.001, max_pending=10)
-    processor._now = now
+    processor._engine.now = now
     first = processor.add(0)
     while not first.running():
         time.sleep(0)

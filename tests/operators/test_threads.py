@@ -137,7 +137,7 @@ SHORT_CUTS = {
 def test_one_thread_at_a_time_is_in_the_state(module, name, make, monkeypatch):
     """Producers, timer and a thread that disposes never meet in the state.
 
-    Catches: no lock in `absorbing`, `passing`, `put`, `act`, `_next`, `_ring` or `dispose`.
+    Catches: no lock in `fast_take`, `fast_pass`, `put`, `act`, `_next`, `_ring` or `dispose`.
     """
     intruders = []
     monkeypatch.setattr(module, name, watched(getattr(module, name), intruders))

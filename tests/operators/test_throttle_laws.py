@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rxpool._core.rate_limiters import SlidingLog, TokenBucket
-from rxpool.operators._throttle import ThrottleState
+from rxpool.operators._throttle_state import ThrottleState
 from tests.operators.drive import Drive, dated, keys, lates, noted, steps, times
 
 throttle_items = st.lists(

@@ -7,7 +7,7 @@ from reactivex.testing import TestScheduler
 
 from rxpool import TimerScheduler
 from rxpool import operators as ops
-from rxpool.operators._throttle import ThrottleState
+from rxpool.operators._throttle_state import ThrottleState
 from tests.operators.sources import on_completed, on_next
 
 

@@ -6,7 +6,7 @@ from reactivex.testing import TestScheduler
 from rxpool import MetricEvent
 from rxpool import operators as ops
 from rxpool._core.state import FULL
-from rxpool.operators._throttle import ThrottleState
+from rxpool.operators._throttle_state import ThrottleState
 from tests.operators.sources import items
 
 
@@ -47,9 +47,9 @@ def test_a_full_idle_bucket_is_forgotten():
     for i in range(1000):
         state.offer(i, i / 1000, (i, 1.0))
         state.ready.clear()
-    assert state.lanes == 1000
+    assert state.keys == 1000
     state.offer("x", 100.0, ("x", 1.0))
-    assert state.lanes == 1
+    assert state.keys == 1
     state.ready.clear()
     for i in range(3):
         state.offer(i, 100.5, (0, 1.0))
@@ -124,12 +124,12 @@ def test_a_key_that_items_wait_for_is_remembered(strict):
     for now in range(1, 5):
         state.offer(now, float(now), ("b", 0.0))
         deliver(state, float(now))
-        assert state.lanes == 2
+        assert state.keys == 2
         state.expire(float(now))
         deliver(state, float(now))
     state.offer("x", 5.1, ("b", 0.0))
     state.offer("x", 5.2, ("b", 0.0))
-    assert state.lanes == 1
+    assert state.keys == 1
 
 
 def test_dropped_items_leave_nothing_behind():
@@ -147,7 +147,7 @@ def test_items_of_no_cost_do_not_fill_the_strict_log():
     state = ThrottleState(1.0, strict=True)
     for i in range(1000):
         state.offer(i, i / 1000, (None, 0.0))
-    meter = state._lanes[None].meter
+    meter = state._queues[None].meter
     assert len(meter.log) == 0
 
 

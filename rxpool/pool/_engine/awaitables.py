@@ -138,7 +138,7 @@ class Awaitables:
             self._timeouts.watch(task.flow)
         task.note = None  # the thread is not to be given up with the task any more
         with self._dispatcher.lock:
-            following = self._dispatcher.next_for(task)
+            following = self._dispatcher.slots.pass_on(task)
             chores = self._dispatcher.chores()
         self._dispatcher.carry_out(chores)
         return following if self._dispatcher.foreign is None else None

@@ -140,7 +140,7 @@ class Dispatcher(Books):
             if task.flow.settle(task, value, error, self.now()):
                 entry = binding.claim()
             if entry is None:
-                following = self.next_for(task)
+                following = self.slots.pass_on(task)
             chores = self.chores()
         finally:
             self._release()
@@ -166,7 +166,7 @@ class Dispatcher(Books):
                 self._acquire()
                 entry = binding.again()
                 if entry is None:
-                    following = self.next_for(task)
+                    following = self.slots.pass_on(task)
                 chores = self.chores()
             finally:
                 self._release()
@@ -245,7 +245,3 @@ class Dispatcher(Books):
         if tasks:
             for _ in range(self.backend.abandon(tasks) or 0):
                 self.replaced("abandoned")
-
-    def next_for(self, task: Task) -> Task | None:
-        """The next task for the slot of one that ended, or the slot is free.  Locked."""
-        return self.slots.pass_on(task)

@@ -199,7 +199,7 @@ class ThreadRunner:
             if flow.waiting:
                 flow.mark_runnable()
             entry = binding.claim()
-            following = self._dispatcher.next_for(task) if entry is None else None
+            following = self._dispatcher.slots.pass_on(task) if entry is None else None
             chores = self._dispatcher.chores()
         if entry is None and chores is None and self._dispatcher.foreign is None:
             return following

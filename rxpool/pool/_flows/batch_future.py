@@ -10,6 +10,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
+from rxpool._core.drain import Drain
 from rxpool._forks import afresh, bury
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.calls import PoolFuture
@@ -39,9 +40,10 @@ class _Calls(Protocol):
 class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
     """The results of a batch, in the order of its items.
 
-    Items go into the books as there is room.  One thread at a time brings them there
-    (``_feeding``) and one at a time tells of progress (``_telling``); nobody waits for
-    either.  ``_guard`` guards the other fields, and nothing foreign is called under it.
+    Items go into the books as there is room.  One thread at a time brings them there, and
+    only that one touches `_rest` and `_held`; one at a time tells of progress.  Nobody waits
+    for either.  ``_guard`` makes one step of counting what is settled and leaving the count
+    to be told; nothing foreign is called under it.
     """
 
     def __init__(
@@ -60,9 +62,8 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
         self._settled = 0
         self._told: deque[int] = deque()
         self._guard = afresh(threading.Lock())
-        self._feeding = threading.Lock()
-        self._telling = threading.Lock()
-        self._calls_again = False
+        self._feeding = Drain()
+        self._telling = Drain()
 
     def begin(self) -> None:
         """Run the items."""
@@ -91,20 +92,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
 
     def _feed(self) -> None:
         """Bring items to the books while there is room, and come back when there is."""
-        while True:
-            with self._guard:
-                self._calls_again = True
-            if not self._feeding.acquire(False):
-                return  # whoever is at it looks again
-            try:
-                with self._guard:
-                    self._calls_again = False
-                self._bring()
-            finally:
-                self._feeding.release()
-            with self._guard:
-                if not self._calls_again:
-                    return
+        self._feeding.run(self._bring)
 
     def _bring(self) -> None:
         flow = self._flow
@@ -144,18 +132,11 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
         with self._guard:
             self._settled += 1
             self._told.append(self._settled)
-        while self._told and self._telling.acquire(False):
-            try:
-                self._tell()
-            finally:
-                self._telling.release()
+        self._telling.run(self._tell)
 
     def _tell(self) -> None:
-        while True:
-            try:
-                settled = self._told.popleft()
-            except IndexError:
-                return
+        while self._told:
+            settled = self._told.popleft()
             if self._on_progress is not None and not self.cancelled():
                 try:
                     self._on_progress(settled, self._total)
