@@ -122,7 +122,8 @@ class AttemptPolicies:
 
     def effects(self) -> list[Callable[[], object]]:
         """What follows from the last call: events of the breaker, alarms of the limit."""
-        breaker, limit, found = self.breaker, self.limit, list[Callable[[], object]]()
+        breaker, limit = self.breaker, self.limit
+        found: list[Callable[[], object]] = []
         if breaker is not None and breaker.publisher.heard:
             found.append(breaker.publish)
         if limit is not None and (limit.stored or limit.state.changed):

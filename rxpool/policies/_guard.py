@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from rxpool._core.causes import caused
-from rxpool.policies._attempts import AttemptPolicies, Verdict
+from rxpool.policies._attempts import NO_BREAKER, AttemptPolicies, Verdict
 from rxpool.policies._limit_door import Ticket
 from rxpool.timing import Clock
 
@@ -63,8 +63,11 @@ class Call:
             CircuitOpen: If the breaker refuses.
         """
         policies = self._policies
-        self._wake = wake
         now = monotonic()
+        if not policies.asks:
+            self._permit, self._started = NO_BREAKER, now
+            return True
+        self._wake = wake
         try:
             found = policies.ask(self._ticket or self._stand_in_line, now)
             if isinstance(found, int):
@@ -90,9 +93,10 @@ class Call:
     def succeeded(self) -> None:
         """The attempt ended well."""
         permit, self._permit = self._permit, None
-        now = monotonic()
-        self._policies.succeeded(permit, now, now - self._started)
-        self._policies.carry_out()
+        if self._policies.asks:
+            now = monotonic()
+            self._policies.succeeded(permit, now, now - self._started)
+            self._policies.carry_out()
 
     def cancelled(self) -> None:
         """The attempt is not wanted any more: it counts as nothing."""
@@ -113,10 +117,8 @@ class Call:
             self._made += 1
         now = monotonic()
         try:
-            try:
-                policies.failed(permit, error, (error,), now, now - self._started, self._ticket)
-            finally:
-                policies.carry_out()
+            if policies.asks:
+                self._report(permit, error, now)
             elapsed = now - self._began
             wait = policies.wait(error, self._made, elapsed, now, refused=self._refused)
         except Exception as raised:

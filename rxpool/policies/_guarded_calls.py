@@ -33,7 +33,8 @@ def guard_plain(
     @wraps(fn)
     def careful(*args: Any, **kwargs: Any) -> Any:
         began = monotonic()
-        policies.deposit(began)
+        if policies.counts:
+            policies.deposit(began)
         return go_on(args, kwargs, new_call(args[0] if args else None, began))
 
     waits = policies.asks and not policies.lock_free
@@ -119,7 +120,7 @@ def _go_on(
                         pass
                     wake.clear()
             result = fn(*args, **kwargs)
-            if (flaw := policies.flaw(result)) is not None:
+            if policies.on_result and (flaw := policies.flaw(result)) is not None:
                 raise flaw
         except Exception as raised:
             error = raised

@@ -151,7 +151,10 @@ class LimitDoor:
                         self.state.changed.update(part.lines)
 
     def _set_alarms(self) -> list[SharedRate]:
-        """Set those of the lines that changed; the parts of these that have a store."""
+        """Set those of the lines that changed; the parts of these that have a store.
+
+        They are no `Alarm`: whoever is in front brings the clock that it is to be woken by.
+        """
         todo: list[tuple[Line[Ticket], Ticket, float]] = []
         stop: list[Alarm] = []
         stored: list[SharedRate] = []
