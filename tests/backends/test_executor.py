@@ -25,7 +25,7 @@ from rxpool import (
     WorkerPool,
     current_task,
 )
-from rxpool.backends._executor_window import Window
+from rxpool.backends.executors._window import Window
 from tests import executor_jobs as jobs
 from tests.backends.clusters import dask_executor
 from tests.waiting import WAIT, eventually

@@ -2,8 +2,8 @@
 
 import threading
 
-from rxpool.backends._executor_hand_over import HandOver
-from rxpool.backends._executor_window import Window
+from rxpool.backends.executors._hand_over import HandOver
+from rxpool.backends.executors._window import Window
 
 
 def handing(slots):

@@ -11,9 +11,9 @@ from typing import Any, Final, Protocol
 from reactivex import abc
 
 from rxpool import _forks
-from rxpool.backends._asyncio_work import Threads, is_async, observe
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._runner import ChunkRunner
+from rxpool.backends.event_loop._work import Threads, is_async, observe
 from rxpool.tasks import held
 
 __all__ = ("Crew", "Slot")

@@ -12,11 +12,11 @@ from rxpool._forks import afresh, bury, end_child, heed
 from rxpool._threads import was_refused
 from rxpool.backends._awaiting import close_loop
 from rxpool.backends._base import LocalBackend, Ticket, cpus
-from rxpool.backends._executor_hand_over import HandOver
-from rxpool.backends._executor_window import Window
 from rxpool.backends._initializer import Initializer
 from rxpool.backends._runner import ThreadRunner
 from rxpool.backends._threads import ThreadBackend
+from rxpool.backends.executors._hand_over import HandOver
+from rxpool.backends.executors._window import Window
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
 

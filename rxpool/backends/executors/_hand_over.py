@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from rxpool.backends._executor_window import Window
+from rxpool.backends.executors._window import Window
 
 __all__ = ("HandOver",)
 

@@ -9,11 +9,11 @@ from typing import Any
 from rxpool._exit import stay_first
 from rxpool._forks import afresh, bury, heed
 from rxpool.backends._base import Backend, Traits, cpus
-from rxpool.backends._executor_call import Arrived, Errand, Payload, explain, is_of_batches
-from rxpool.backends._executor_hand_over import HandOver
-from rxpool.backends._executor_window import Window
 from rxpool.backends._runner import SEVERAL, ChunkRunner
 from rxpool.backends._threads import ThreadBackend
+from rxpool.backends.executors._call import Arrived, Errand, Payload, explain, is_of_batches
+from rxpool.backends.executors._hand_over import HandOver
+from rxpool.backends.executors._window import Window
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
 
