@@ -39,7 +39,7 @@ STATES = {
     "operators/_throttle_state.py": None,
     "rxpool/_core/rate_limiters.py": None,
     "rxpool/_core/relay.py": ["PassState"],
-    "rxpool/backends/_executor_window.py": None,
+    "rxpool/backends/executors/_window.py": None,
     "rxpool/backends/processes/_buffer_ring.py": None,
     "rxpool/backends/processes/_chunk_size.py": None,
     "rxpool/backends/processes/_parting.py": None,

@@ -81,16 +81,14 @@ def backend_for(on: Any, name: str, options: Mapping[str, Any]) -> Backend:  # n
 
         return InlineBackend(_initializer(_checked(options)))
     if on == "asyncio":
-        from rxpool.backends._asyncio import AsyncioBackend
+        from rxpool.backends.event_loop import AsyncioBackend
 
         return AsyncioBackend(name)
     if isinstance(on, Executor):
+        from rxpool.backends.executors import ExecutorBackend, ThreadExecutorBackend
+
         if _runs_on_its_threads(on):
-            from rxpool.backends._executor_threads import ThreadExecutorBackend
-
             return ThreadExecutorBackend(on, name)
-        from rxpool.backends._executor import ExecutorBackend
-
         return ExecutorBackend(on, name)
     if isinstance(on, abc.SchedulerBase):
         return SchedulerBackend(on)

@@ -7,7 +7,7 @@ import pytest
 import reactivex as rx
 
 from rxpool import Failure, Success, WorkerPool
-from rxpool.backends import _asyncio_slot
+from rxpool.backends.event_loop import _slot
 from tests.backends.loop_pools import Oops, collect, increment, pause
 from tests.waiting import WAIT
 
@@ -159,7 +159,7 @@ def test_lots_are_bounded_in_time(monkeypatch):
     sizes = []
     with WorkerPool(1, on="asyncio") as pool:
         backend = pool._engine.backend
-        monkeypatch.setattr(_asyncio_slot, "_TURN", 3)
+        monkeypatch.setattr(_slot, "_TURN", 3)
         backend.now = lambda: next(clock)
         finish = pool._engine.runner.finish
         monkeypatch.setattr(

@@ -8,10 +8,9 @@ import pytest
 
 from rxpool import WorkerPool
 from rxpool.backends import Backend, Job, LocalBackend, SchedulerBackend, ThreadBackend, Traits
-from rxpool.backends._asyncio import AsyncioBackend
-from rxpool.backends._executor import ExecutorBackend
-from rxpool.backends._executor_threads import ThreadExecutorBackend
 from rxpool.backends._inline import InlineBackend
+from rxpool.backends.event_loop import AsyncioBackend
+from rxpool.backends.executors import ExecutorBackend, ThreadExecutorBackend
 from rxpool.backends.processes import ProcessBackend
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.pool._state.flow_state import FlowState

@@ -6,7 +6,7 @@ import pytest
 import reactivex as rx
 
 from rxpool import NotPicklable, TaskTimeout, WorkerPool
-from rxpool.backends._executor_window import Window
+from rxpool.backends.executors._window import Window
 from tests import executor_jobs as jobs
 from tests.backends.clusters import dask_executor
 from tests.backends.executors import Manual

@@ -12,9 +12,9 @@ from reactivex import abc
 
 from rxpool import _forks
 from rxpool._core.functions import is_async
-from rxpool.backends._asyncio_work import Threads, observe
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._runner import ChunkRunner
+from rxpool.backends.event_loop._work import Threads, observe
 from rxpool.tasks import held
 
 __all__ = ("Crew", "Slot")

@@ -10,13 +10,13 @@ from typing import Any, Final
 from weakref import ref
 
 from rxpool import _forks
-from rxpool.backends._asyncio_loop import LoopClock, PoolLoop
-from rxpool.backends._asyncio_slot import Slot
-from rxpool.backends._asyncio_work import Threads
 from rxpool.backends._awaiting import as_coroutine
 from rxpool.backends._base import Backend, Done, Traits
 from rxpool.backends._runner import ChunkRunner
 from rxpool.backends._threads import ThreadBackend
+from rxpool.backends.event_loop._loop import LoopClock, PoolLoop
+from rxpool.backends.event_loop._slot import Slot
+from rxpool.backends.event_loop._work import Threads
 from rxpool.errors import WouldBlock
 
 __all__ = ("AsyncioBackend",)

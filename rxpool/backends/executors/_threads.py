@@ -1,7 +1,6 @@
 """A `ThreadPoolExecutor` as the place where work runs: its threads run tasks themselves."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -13,10 +12,11 @@ from rxpool._forks import afresh, bury, end_child, heed
 from rxpool._threads import was_refused
 from rxpool.backends._awaiting import close_loop
 from rxpool.backends._base import LocalBackend, Ticket, cpus
-from rxpool.backends._executor_window import Window
 from rxpool.backends._initializer import Initializer
 from rxpool.backends._runner import ThreadRunner
 from rxpool.backends._threads import ThreadBackend
+from rxpool.backends.executors._hand_over import HandOver
+from rxpool.backends.executors._window import Window
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
 
@@ -85,31 +85,27 @@ class ThreadExecutorBackend(LocalBackend):
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Hand the jobs over; those that are refused fail, and so may those after them."""
-        with self._lock:
-            admitted = [job for job in jobs if self._window.admit(job)]
-        self._hand_over(admitted)
+        hand_over = HandOver(self._lock, self._window)
+        hand_over.offer(jobs)
+        hand_over.run(self._begin)
 
     def _hand_over(self, admitted: Sequence[Any]) -> None:
-        left = deque(admitted)
+        hand_over = HandOver(self._lock, self._window)
+        hand_over.add(admitted)
+        hand_over.run(self._begin)
 
-        def go_on(following: Any) -> None:
-            if following is not None:
-                with self._lock:
-                    if self._window.admit(following):
-                        left.append(following)
-
-        while left:
-            job = left.popleft()
-            try:
-                if not self._submit(job):
-                    left.extend(self._released(job))
-                    self._extra.start((job,))
-            except RuntimeError as error:  # broken, or shut down
-                left.extend(self._released(job))
-                if was_refused(error):  # it has no more threads, but there are some in reserve
-                    self._extra.start((job,))
-                else:
-                    self._fail(job, error, go_on)
+    def _begin(self, job: Any, hand_over: HandOver) -> None:
+        """Hand *job* over, to a thread in reserve if need be; it fails if that cannot be."""
+        try:
+            if not self._submit(job):
+                hand_over.add(self._released(job))
+                self._extra.start((job,))
+        except RuntimeError as error:  # broken, or shut down
+            hand_over.add(self._released(job))
+            if was_refused(error):  # it has no more threads, but there are some in reserve
+                self._extra.start((job,))
+            else:
+                self._fail(job, error, hand_over.go_on)
 
     def _submit(self, job: Any) -> bool:
         """Give *job* to the executor; False if its threads are kept by jobs that wait."""

@@ -1,7 +1,6 @@
 """Executors of `concurrent.futures` as places where work runs."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from functools import partial
@@ -10,10 +9,11 @@ from typing import Any
 from rxpool._exit import stay_first
 from rxpool._forks import afresh, bury, heed
 from rxpool.backends._base import Backend, Traits, cpus
-from rxpool.backends._executor_call import Arrived, Errand, Payload, explain, is_of_batches
-from rxpool.backends._executor_window import Window
 from rxpool.backends._runner import SEVERAL, ChunkRunner
 from rxpool.backends._threads import ThreadBackend
+from rxpool.backends.executors._call import Arrived, Errand, Payload, explain, is_of_batches
+from rxpool.backends.executors._hand_over import HandOver
+from rxpool.backends.executors._window import Window
 from rxpool.errors import WorkerCrashed
 from rxpool.timing import Clock, TimerScheduler
 
@@ -87,47 +87,45 @@ class ExecutorBackend(Backend):
 
     def start(self, jobs: Sequence[Any]) -> None:
         """Hand the jobs over; those that are refused fail, and so may those after them."""
-        with self._lock:
-            admitted = [job for job in jobs if self._window.admit(job)]
-        self._hand_over(admitted)
+        hand_over = HandOver(self._lock, self._window)
+        hand_over.offer(jobs)
+        hand_over.run(self._begin)
 
     def _hand_over(self, admitted: Sequence[Any]) -> None:
-        runner, left = self._runner, deque(admitted)
+        hand_over = HandOver(self._lock, self._window)
+        hand_over.add(admitted)
+        hand_over.run(self._begin)
 
-        def release(job: Any) -> None:
-            with self._lock:
-                left.extend(self._window.release(job))
+    def _begin(self, job: Any, hand_over: HandOver) -> None:
+        """Hand *job* over; it fails if that cannot be."""
+        runner = self._runner
+        at = job.started = self.clock.now()
+        begun: tuple[Callable[[Any], Any], Any] | None = None
+        try:
+            begun = runner.begin(job)
+            if begun is None:
+                hand_over.add(self._released(job))
+                return
+            runner.started(job, at)
+            future = self._submit(job, *begun)
+            stay_first()  # some executors register their hook with their first call
+        except Exception as error:
+            job.took = 0.0
+            job.error = error
+            if begun is not None:
+                job.error = self._explain(job, begun[1], error, refused=True)
+            hand_over.add(self._released(job))
+            runner.finish((job,), (), hand_over.go_on)
+            return
+        job.note = future
+        future.add_done_callback(partial(self._landed, job, begun[1]))
+        if job.settled:  # abandoned before the future was known
+            self.abandon((job,))
 
-        def go_on(following: Any) -> None:
-            if following is not None:
-                with self._lock:
-                    if self._window.admit(following):
-                        left.append(following)
-
-        while left:
-            job = left.popleft()
-            at = job.started = self.clock.now()
-            begun: tuple[Callable[[Any], Any], Any] | None = None
-            try:
-                begun = runner.begin(job)
-                if begun is None:
-                    release(job)
-                    continue
-                runner.started(job, at)
-                future = self._submit(job, *begun)
-                stay_first()  # some executors register their hook with their first call
-            except Exception as error:
-                job.took = 0.0
-                job.error = error
-                if begun is not None:
-                    job.error = self._explain(job, begun[1], error, refused=True)
-                release(job)
-                runner.finish((job,), (), go_on)
-                continue
-            job.note = future
-            future.add_done_callback(partial(self._landed, job, begun[1]))
-            if job.settled:  # abandoned before the future was known
-                self.abandon((job,))
+    def _released(self, job: Any) -> list[Any]:
+        """*job* is not with the executor: those that may be handed over now."""
+        with self._lock:
+            return self._window.release(job)
 
     def _submit(self, job: Any, function: Any, item: Any) -> "Future[Any]":
         if is_of_batches(function) and not isinstance(item, list):
@@ -137,8 +135,7 @@ class ExecutorBackend(Backend):
         return self._executor.submit(errand, errand.ident)
 
     def _landed(self, job: Any, item: Any, future: "Future[Any]") -> None:
-        with self._lock:
-            following = self._window.release(job)
+        following = self._released(job)
         if following or not job.settled:
             self._crew.start((_Landing(job, item, future, following),))
 
