@@ -47,7 +47,7 @@ class _ExecutorCalls(Calls):
         """See `Calls`.  When all are done no more of them is kept than their counts."""
         super().note_quiet()
         if self.closed and self.quiet:
-            self._engine.retire(self.state)
+            self._engine.registry.retire(self.state)
 
 
 class PoolExecutor(Executor):
@@ -55,7 +55,7 @@ class PoolExecutor(Executor):
 
     def __init__(self, engine: Engine, pool: object) -> None:
         with engine.lock:
-            engine.check_open()
+            engine.registry.check_open()
         self._calls = _ExecutorCalls(engine)
         self._pool = pool  # which is kept as long as this is
 

@@ -47,10 +47,10 @@ class Cutting:
         engine = self._engine
         while True:
             with engine.lock:
-                top = [flow for flow, nested in engine.flows.items() if not nested]
+                top = [flow for flow, nested in engine.registry.flows.items() if not nested]
                 flows = [flow for flow in top if is_node(flow)]
-                guests = list(engine.guests)
-                done = engine.lifecycle.has_cut((*top, *guests))
+                guests = list(engine.registry.guests)
+                done = engine.registry.lifecycle.has_cut((*top, *guests))
             if done:  # they end by themselves, and what is above has
                 self._settle_tails()
                 return
@@ -71,7 +71,7 @@ class Cutting:
                 untold = engine.graph.untold(feeders)
                 held_up.update(untold if self._waited < _UNTOLD else untold.intersection(busy))
             with engine.lock:
-                chosen = engine.lifecycle.to_cut(feeders, held_up, busy, patient)
+                chosen = engine.registry.lifecycle.to_cut(feeders, held_up, busy, patient)
                 fresh = {*feeders, *foreign} - self._watched
                 self._watched |= fresh
             for node in fresh:
@@ -80,7 +80,7 @@ class Cutting:
                 if not is_node(flow):
                     flow.cut()
             if not chosen:
-                if not engine.lifecycle.has_cut(feeders):
+                if not engine.registry.lifecycle.has_cut(feeders):
                     self._look_again(held_up)
                 return
             self._wait, self._waited = _OFTEN, 0.0
@@ -92,7 +92,7 @@ class Cutting:
         if node.ended:
             return
         node.cut()
-        loop = engine.blocked
+        loop = engine.registry.blocked
         if loop is not None and node.ending and node.stands_still(loop):
             node.abort(
                 WouldBlock(
@@ -104,7 +104,9 @@ class Cutting:
     def _settle_tails(self) -> None:
         """Those that are going to try again would find the pool closed: that is their end."""
         with self._engine.lock:
-            tails = [tail for tail in self._engine.tails if getattr(tail, "unsettled", None)]
+            tails = [
+                tail for tail in self._engine.registry.tails if getattr(tail, "unsettled", None)
+            ]
         for tail in tails:
             tail.cut()
 

@@ -265,5 +265,5 @@ class Direct(Streams):
             RuntimeError: On another thread than the main one.
         """
         with self._engine.lock:
-            self._engine.check_open()
-        stop_on(self._shutdown, self._engine.progressed, signals, within)
+            self._engine.registry.check_open()
+        stop_on(self._shutdown, self._engine.meter.progressed, signals, within)

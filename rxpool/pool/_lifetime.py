@@ -31,7 +31,7 @@ class Lifetime:
         self._dismisses = engine.backend.dismiss  # this does not keep the engine
         self._unkept = False
         self._dismissed = False
-        engine.busy, engine.quiet = self._busy, self._quiet
+        engine.registry.busy, engine.registry.quiet = self._busy, self._quiet
         _exit.watch(self)
 
     def follow(self, pool: object) -> None:
@@ -54,22 +54,22 @@ class Lifetime:
         """The pool is gone; for finalisers."""
         self._unkept = True
         # First that, then the look; who ends the last flow does it the other way round.
-        if not self._engine.flows:
+        if not self._engine.registry.flows:
             self._dismiss()
 
     def _dismiss(self) -> None:
-        foreign = self._engine.foreign is not None
+        foreign = self._engine.registry.foreign is not None
         if not (self._dismissed or self._shutdown.ended or foreign):
             self._dismissed = True
-            self._engine.lifecycle.enter("draining")  # no lock: it is a single step
+            self._engine.registry.lifecycle.enter("draining")  # no lock: it is a single step
             self._dismisses(self._shutdown.finish)
 
     def end_at_exit(self, hard: bool) -> None:
         """See `Ending`."""
         engine, shutdown = self._engine, self._shutdown
-        if not engine.closing:
-            engine.why_closed = _exit.EXITING
-        if self._unkept and not engine.flows:
+        if not engine.registry.closing:
+            engine.registry.why_closed = _exit.EXITING
+        if self._unkept and not engine.registry.flows:
             shutdown.finish()  # its workers were told to end; those that do not are killed
         elif hard:
             shutdown.terminate()

@@ -49,8 +49,8 @@ def host(pool: "WorkerPool", guest: Node) -> Callable[..., PoolFuture[Any]]:
     """
     engine, calls = pool._engine, pool._calls  # pyright: ignore[reportPrivateUsage]
     with engine.lock:
-        engine.check_open()
-        engine.guests.add(guest)
+        engine.registry.check_open()
+        engine.registry.guests.add(guest)
 
     def submit(fn: Callable[..., Any]) -> PoolFuture[Any]:
         return calls.submit(fn, (), {}, True)
@@ -138,8 +138,8 @@ class WorkerPool(Direct):
         Lifetime(self._engine, self._shutdown).follow(self)
 
     def __repr__(self) -> str:
-        state = "closed" if self._engine.closing else "open"
-        state = "of another process" if self._engine.foreign else state
+        state = "closed" if self._engine.registry.closing else "open"
+        state = "of another process" if self._engine.registry.foreign else state
         return f"<WorkerPool {self.name!r} of {self.workers}, {state}>"
 
     @property
@@ -154,7 +154,7 @@ class WorkerPool(Direct):
     @property
     def progress(self) -> Observable[Progress[Any]]:
         """What tasks tell with ``current_task().progress(fraction)``."""
-        return self._engine.progressed
+        return self._engine.meter.progressed
 
     @property
     def faults(self) -> Observable[BaseException]:
@@ -162,7 +162,7 @@ class WorkerPool(Direct):
 
         They are logged too, whether anybody subscribes or not.
         """
-        return self._engine.faults
+        return self._engine.meter.faults
 
     @property
     def metrics(self) -> Observable[MetricEvent]:
@@ -187,9 +187,9 @@ class WorkerPool(Direct):
         """What became of all items so far, summed and for each live flow."""
         engine = self._engine
         with engine.lock:
-            sums = engine.sums()
+            sums = engine.registry.sums()
             flows = tuple(
-                FlowReport(flow.name, **counts_of(flow.state)) for flow in engine.flows
+                FlowReport(flow.name, **counts_of(flow.state)) for flow in engine.registry.flows
             )
         return PoolReport(
             self.name, **sums.sums, flows=flows, abandoned=engine.backend.abandoned
@@ -222,7 +222,7 @@ class WorkerPool(Direct):
 
         Subscribers of `metrics` are told as well.
         """
-        return self._engine.meter.resources(self._engine.pids())
+        return self._engine.meter.resources(self._engine.backend.pids())
 
     # -- the end ------------------------------------------------------------------------
 

@@ -111,8 +111,8 @@ class Profile:
     def _ring(self, now: float) -> None:
         engine = self._engine
         with engine.lock:
-            flows = list(engine.flows)
-            ended = engine.terminated or (engine.closing and not flows)
+            flows = list(engine.registry.flows)
+            ended = engine.registry.terminated or (engine.registry.closing and not flows)
             idle = not flows and engine.clock.virtual
             self._look(now, flows)
         if not (ended or idle):

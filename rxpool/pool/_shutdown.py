@@ -32,10 +32,10 @@ class Shutdown:
     def close(self, timeout: float | None) -> bool:
         """See `WorkerPool.close`."""
         engine = self._engine
-        if engine.foreign is not None:
+        if engine.registry.foreign is not None:
             return True  # a forked child, which has nothing to wait for
         deadline = None if timeout is None else monotonic() + timeout
-        engine.advance("draining")
+        engine.registry.advance("draining")
         if not self._may_wait():
             return self._close_without_waiting()
         try:
@@ -58,15 +58,15 @@ class Shutdown:
             WouldBlock: If work was left that only this thread's event loop could finish.
         """
         engine = self._engine
-        if engine.foreign is not None:
+        if engine.registry.foreign is not None:
             return
-        if self.close(None) or engine.works_here() or engine.clock.virtual:
+        if self.close(None) or engine.registry.works_here() or engine.clock.virtual:
             return
         try:
             engine.backend.waits()
         except WouldBlock as error:
             with engine.lock:
-                flows = list(engine.flows)
+                flows = list(engine.registry.flows)
             engine.cancel(flows, error)
             raise
 
@@ -77,12 +77,12 @@ class Shutdown:
 
     def finish(self) -> None:
         """End what has no work, and that nobody can give any."""
-        if self._engine.foreign is None:
+        if self._engine.registry.foreign is None:
             self._end(_GRACE)
 
     async def leave(self, by: BaseException | None) -> None:
         """Close or terminate from a coroutine, without blocking its loop."""
-        if self._engine.foreign is not None:
+        if self._engine.registry.foreign is not None:
             return
         if self._may_wait():
             await self._leave_by_thread(by)
@@ -90,8 +90,8 @@ class Shutdown:
         if by is not None:
             self.terminate(left_by(by))
             await self._see_tails_off(left_by(by))
-        elif self._engine.works_here() or self._engine.clock.virtual:
-            self._engine.advance("draining")
+        elif self._engine.registry.works_here() or self._engine.clock.virtual:
+            self._engine.registry.advance("draining")
             self._close_without_waiting()
             return
         else:
@@ -122,7 +122,7 @@ class Shutdown:
     def terminate(self, reason: str = "was terminated") -> None:
         """See `WorkerPool.terminate`."""
         engine = self._engine
-        if engine.foreign is not None:
+        if engine.registry.foreign is not None:
             return
         may_wait = self._may_wait()
         engine.lost(f"pool {engine.name!r} {reason}")
@@ -140,7 +140,7 @@ class Shutdown:
         """Stages that go on giving what they hold have had time enough."""
         engine = self._engine
         with engine.lock:
-            tails = [tail for tail in engine.tails if tail.ending]
+            tails = [tail for tail in engine.registry.tails if tail.ending]
         for tail in tails:
             tail.abort(PoolClosed(f"pool {engine.name!r} {reason}"))
 
@@ -152,9 +152,9 @@ class Shutdown:
         try:
             while (left := until - monotonic()) > 0:
                 with engine.lock:
-                    if not any(tail.ending for tail in engine.tails):
+                    if not any(tail.ending for tail in engine.registry.tails):
                         return
-                    engine.when_changed.append(sleeper.wake)
+                    engine.registry.when_changed.append(sleeper.wake)
                 await sleeper.sleep(left)
         finally:
             self._abort_tails(reason)
@@ -163,7 +163,11 @@ class Shutdown:
 
     def _may_wait(self) -> bool:
         engine = self._engine
-        if engine.works_here() or engine.delivers_here() or engine.clock.virtual:
+        if (
+            engine.registry.works_here()
+            or engine.registry.delivers_here()
+            or engine.clock.virtual
+        ):
             return False
         try:
             engine.backend.waits()
@@ -174,7 +178,7 @@ class Shutdown:
     def _drain(self, deadline: float | None) -> bool:
         """Wait until everything has ended; whether that came before *deadline*."""
         engine = self._engine
-        engine.blocked = loop = asyncio._get_running_loop()
+        engine.registry.blocked = loop = asyncio._get_running_loop()
         try:
             left = None
 
@@ -182,28 +186,28 @@ class Shutdown:
                 nonlocal left
                 left = None if deadline is None else deadline - monotonic()
                 if left is None or left > 0:
-                    engine.changed.wait(at_most(left))
+                    engine.registry.changed.wait(at_most(left))
 
             while not self._go_on(wait, loop, True):
                 if left is not None and left <= 0:
                     return False
             return True
         finally:
-            engine.blocked = None
+            engine.registry.blocked = None
 
     async def _drain_here(self) -> None:
         """Wait on this thread's loop until everything has ended."""
         engine = self._engine
         sleeper = Sleeper()
-        engine.advance("draining")
-        while not self._go_on(lambda: engine.when_changed.append(sleeper.wake)):
+        engine.registry.advance("draining")
+        while not self._go_on(lambda: engine.registry.when_changed.append(sleeper.wake)):
             await sleeper.sleep()
 
     def _close_without_waiting(self) -> bool:
         engine = self._engine
 
         def go_on() -> bool:
-            if not self._go_on(lambda: engine.when_changed.append(go_on)):
+            if not self._go_on(lambda: engine.registry.when_changed.append(go_on)):
                 return False
             self._end(0.0)
             return True
@@ -217,10 +221,10 @@ class Shutdown:
         """
         engine = self._engine
         while True:
-            seen = engine.changes
+            seen = engine.registry.changes
             self._cutting.cut_next()
             with engine.lock:
-                if engine.changes != seen:
+                if engine.registry.changes != seen:
                     continue
                 if self._is_drained(loop, waits):
                     return True
@@ -230,9 +234,9 @@ class Shutdown:
     def _is_drained(self, loop: Any, waits: bool) -> bool:
         """Whether there is nothing more to wait for.  The engine's lock is held."""
         engine = self._engine
-        if engine.flows or any(not guest.ended for guest in engine.guests):
+        if engine.registry.flows or any(not guest.ended for guest in engine.registry.guests):
             return False
-        tails = [tail for tail in engine.tails if tail.ending]
+        tails = [tail for tail in engine.registry.tails if tail.ending]
         return not any(not (waits and tail.stands_still(loop)) for tail in tails)
 
     def _end(self, wait: float | None) -> None:
@@ -246,22 +250,22 @@ class Shutdown:
         finally:
             with self._engine.lock:
                 self._over = True
-                self._engine.changed.notify_all()
+                self._engine.registry.changed.notify_all()
 
     def _await_the_end(self, wait: float) -> None:
         with self._engine.lock:
-            self._engine.changed.wait_for(lambda: self._over, wait)
+            self._engine.registry.changed.wait_for(lambda: self._over, wait)
 
     def _end_now(self, wait: float | None) -> None:
         self._cutting.stop()
         self._engine.backend.stop(wait)
-        self._engine.advance("closed")
+        self._engine.registry.advance("closed")
         with self._engine.lock:
-            sums = self._engine.sums().sums
+            sums = self._engine.registry.sums().sums
         self._engine.meter.chronicle.closed(sums)
         self._engine.meter.complete()
-        self._engine.faults.complete()
-        self._engine.progressed.complete()
+        self._engine.meter.faults.complete()
+        self._engine.meter.progressed.complete()
 
 
 def left_by(error: BaseException) -> str:

@@ -123,17 +123,17 @@ def test_what_a_worker_left_makes_no_sense(monkeypatch, no_leak):
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize(
-    ("kind", "where"), [(Assigner, "idle"), (Supervisor, "_start_process")]
+    ("kind", "where"), [(Assigner, "go_on"), (Supervisor, "_start_process")]
 )
 def test_a_fault_of_ours(monkeypatch, kind, where):
     """Whatever goes wrong in the thread of a worker, nobody waits for it."""
     method, left = getattr(kind, where), ["once"]
 
-    def faulty(owner, worker):
+    def faulty(owner, worker, *job):
         if left:
             left.clear()
             raise ZeroDivisionError
-        return method(owner, worker)
+        return method(owner, worker, *job)
 
     monkeypatch.setattr(kind, where, faulty)
     with WorkerPool(1, on="processes") as pool:

@@ -379,14 +379,13 @@ TOKENS = {
     ("_threads.py", "self.gate = threading.Lock()"),
     ("_worker.py", "self._lock = threading.RLock()"),
     ("_worker.py", "ended = threading.Event()"),
-    ("_pull.py", "self._room = asyncio.Event()"),
+    ("pull.py", "self._room = asyncio.Event()"),
     ("_limit.py", "gate = asyncio.Event()"),
     ("_limit.py", "gate = threading.Event()"),
+    ("engine.py", "self.lock = threading.RLock()"),
     ("_guarded_calls.py", "wake = Event() if policies.limit is not None else None"),
-    ("_outflow.py", "self._token = threading.Lock()"),
-    ("_map_batch.py", "self._feeding = threading.Lock()"),
-    ("_map_batch.py", "self._telling = threading.Lock()"),
-    ("_meter.py", "self._telling = threading.Lock()"),
+    ("delivery.py", "self._token = threading.Lock()"),
+    ("telemetry.py", "self._telling = threading.Lock()"),
     ("_future.py", 'fields["_condition"] = Condition()'),
 }
 

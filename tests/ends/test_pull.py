@@ -13,7 +13,7 @@ from reactivex.scheduler import CurrentThreadScheduler
 from rxpool import PoolClosed, RxPoolError, WorkerPool, WouldBlock
 from rxpool import operators as ops
 from rxpool._core.inlet import feeding
-from rxpool.pool._flows import pull as module
+from rxpool.pool._flows import pull, pull_source
 from tests.ends import work
 from tests.ends.opened import Sink
 from tests.waiting import eventually
@@ -107,7 +107,7 @@ def test_an_input_of_unknown_length_is_read_on(on, items):
 @pytest.mark.parametrize("endless", [itertools.count, lambda: numbers(10**9)])
 def test_an_endless_input_on_a_loop_ends_with_an_error(on, endless, monkeypatch):
     """It is not known that it has no end, so a completion might be a lie."""
-    monkeypatch.setattr(module, "_READ_ON", 0.05)
+    monkeypatch.setattr(pull_source, "_READ_ON", 0.05)
     got, ends = [], []
 
     async def main():
@@ -233,6 +233,6 @@ def test_a_source_is_all_there_when_a_closing_pool_finds_it():
 
     with WorkerPool(1) as pool, feeding(Below()):
         here = CurrentThreadScheduler.singleton()
-        reader = module._Reader(pool._engine, Observer(), None, None, [1], here)
+        reader = pull._Reader(pool._engine, Observer(), None, None, [1], here)
     assert Below.sources == [reader]
     reader.stop()

@@ -109,7 +109,8 @@ def test_a_message_that_is_cut_off(pair):
         os.write(theirs.fileno(), b"\0\0\1\0half")
         assert channel._inbox.take(0.0) is None
         os.close(alive)
-        assert channel.serve(lambda job: None, lambda: True)
+        served = SimpleNamespace(owner=threading.current_thread())
+        assert channel.serve(lambda job: None, served)
 
 
 def test_a_message_that_nobody_reads(pair):
@@ -123,7 +124,8 @@ def test_a_message_that_nobody_reads(pair):
         sender.start()
         eventually(theirs.poll)
         os.close(alive)
-        assert channel.serve(lambda job: None, lambda: True)
+        served = SimpleNamespace(owner=threading.current_thread())
+        assert channel.serve(lambda job: None, served)
         channel.close()
         sender.join(LIMIT)
         assert not sender.is_alive()

@@ -130,9 +130,9 @@ def test_it_keeps_the_pool():
 def test_executors_that_were_shut_down_leave_only_counts():
     """However many there were."""
     with WorkerPool(1) as pool:
-        before = len(pool._engine.standing)
+        before = len(pool._engine.registry.standing)
         for _ in range(5):
             with pool.as_executor() as executor:
                 executor.submit(jobs.double, 1)
-    assert len(pool._engine.standing) == before
+    assert len(pool._engine.registry.standing) == before
     assert pool.report().succeeded == 5

@@ -132,7 +132,7 @@ def test_close_finishes_a_flow_inside_an_accepted_task():
     sink = Sink().to(rx.of(20).pipe(pool.map(iterate)))
     open_gate(inside)
     closer = started(pool.close)
-    eventually(lambda: pool._engine.closing)
+    eventually(lambda: pool._engine.registry.closing)
     gate.set()
     joined(closer)
     assert sink.wait() == [sum(range(20))]
@@ -207,7 +207,7 @@ def test_many_threads_close_at_once():
     call = pool.submit(gate.wait, WAIT)
     answers = []
     closers = [started(lambda: answers.append(pool.close())) for _ in range(4)]
-    eventually(lambda: pool._engine.closing)
+    eventually(lambda: pool._engine.registry.closing)
     gate.set()
     joined(*closers)
     assert answers == [True] * 4

@@ -122,7 +122,7 @@ def test_a_result_that_comes_while_the_token_is_given_back():
     xs = Subject()
     with WorkerPool(2) as pool:
         sink = Sink().to(xs.pipe(pool.map(fn)))
-        (flow,) = pool._engine.flows
+        (flow,) = pool._engine.registry.flows
         flow._token = Token(meanwhile)
         for item in "abcd":
             xs.on_next(item)
@@ -160,7 +160,7 @@ def test_a_task_that_is_taken_while_its_flow_is_cancelled():
     xs = Subject()
     with WorkerPool(1) as pool:
         subscription = xs.pipe(pool.map(fn)).subscribe()
-        (flow,) = pool._engine.flows
+        (flow,) = pool._engine.registry.flows
         flow.state.tasks = SlowSet(lambda: (taken.set(), open_gate(disposed)))
         xs.on_next(1)
         xs.on_next(2)

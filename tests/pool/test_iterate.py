@@ -425,7 +425,7 @@ def test_a_wait_is_over_when_another_thread_closes():
     seen = []
     waiting = threading.Thread(target=lambda: seen.append(list(items)))
     waiting.start()
-    eventually(lambda: items._inbox._begun)
+    eventually(lambda: items._inbox._state.begun)
     items.close()
     waiting.join(WAIT)
     assert seen == [[]]

@@ -207,7 +207,7 @@ def test_room_that_comes_while_the_batch_looks_for_it():
     """Caught: forgetting that somebody called while another was bringing items."""
     rooms = [False, True, True]
     flow = SimpleNamespace(
-        _engine=SimpleNamespace(lock=threading.RLock()),
+        _engine=SimpleNamespace(lock=threading.RLock(), back_pressure=SimpleNamespace()),
         state=None,
         batches=set(),
         expect=lambda batch: None,
@@ -227,7 +227,7 @@ def test_room_that_comes_while_the_batch_looks_for_it():
         resume()  # at once, while the one who asks still holds the turn
         return True
 
-    flow.enter, flow._engine.on_room = enter, on_room
+    flow.enter, flow._engine.back_pressure.on_room = enter, on_room
     batch = BatchFuture(flow, ["a", "b"], None)
     batch.begin()
     assert batch.result(0) == [1, 1]

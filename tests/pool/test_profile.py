@@ -98,7 +98,7 @@ def test_who_waits_for_results_is_not_busy(monkeypatch):
     waited, flows, seen = _feed.pass_gate, [], []
 
     def woken(gate):
-        flows.extend(pool._engine.flows)  # before it has ended
+        flows.extend(pool._engine.registry.flows)  # before it has ended
         waited(gate)
         seen.append((flows[0].state.undelivered, flows[0].delivering()))
 
@@ -121,7 +121,7 @@ def test_who_does_not_fetch_results_is_busy():
         results = pool.imap(lambda n: n == 2 and done.set(), [1, 2, 3], max_pending=3)
         next(results)
         assert done.wait(10)
-        (flow,) = pool._engine.flows
+        (flow,) = pool._engine.registry.flows
         assert flow.delivering()
         results.close()
 

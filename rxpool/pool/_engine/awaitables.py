@@ -51,7 +51,7 @@ class Awaitables:
             value, error = self._follow(task, work, context)
         except BaseException as raised:
             value, error = None, raised
-        if self._dispatcher.foreign is not None:
+        if self._dispatcher.registry.foreign is not None:
             end_child(error)
         if value is _PENDING:
             return self._leave_slot(task)
@@ -123,10 +123,8 @@ class Awaitables:
                 extra.collected = []
             extra.collected.append(value)
             return
-        with self._dispatcher.lock:
+        with self._dispatcher.transaction:
             entry = binding.claim() if task.flow.add_part(task, value) else None
-            chores = self._dispatcher.chores()
-        self._dispatcher.carry_out(chores)
         self._dispatcher.deliver(binding, entry)
 
     def _leave_slot(self, task: Task) -> Task | None:
@@ -137,8 +135,6 @@ class Awaitables:
             task.extra.ending = False
             self._timeouts.watch(task.flow)
         task.note = None  # the thread is not to be given up with the task any more
-        with self._dispatcher.lock:
+        with self._dispatcher.transaction:
             following = self._dispatcher.slots.pass_on(task)
-            chores = self._dispatcher.chores()
-        self._dispatcher.carry_out(chores)
-        return following if self._dispatcher.foreign is None else None
+        return following if self._dispatcher.registry.foreign is None else None

@@ -112,7 +112,7 @@ class TaskHandle:
 
     def progress(self, fraction: float) -> None:
         """Tell the pool."""
-        self.task.flow.binding.engine.progress(self.task, fraction)
+        self.task.flow.binding.engine.meter.progress(self.task, fraction)
 
 
 def busy_here() -> Sequence[Task]:

@@ -99,19 +99,15 @@ class ChunkRunner:
     def more(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
         """More tasks for the slot of *task*, to be run after it."""
         dispatcher = self._dispatcher
-        with dispatcher.lock:
+        with dispatcher.transaction:
             lot = dispatcher.slots.reserve(task, most, fairly)
-            chores = dispatcher.chores()
-        dispatcher.carry_out(chores)
         return lot
 
     def give_back(self, lot: Sequence[Task]) -> None:
         """These were not run, and are not going to be in this slot."""
         dispatcher = self._dispatcher
-        with dispatcher.lock:
+        with dispatcher.transaction:
             dispatcher.slots.give_back(lot)
-            chores = dispatcher.chores()
-        dispatcher.carry_out(chores)
 
     def finish(
         self,
@@ -167,15 +163,13 @@ class ChunkRunner:
                 task.flow.settle(task, value, task.error, ended)
             following = self._pass_on(tasks, rest)
             entry = binding.claim()
-            chores = dispatcher.chores()
+            pending = dispatcher.pending()
         go_on(following)
-        dispatcher.carry_out(chores)
+        dispatcher.carry_out(pending)
         while entry is not None:
             binding.send(entry)
-            with dispatcher.lock:
+            with dispatcher.transaction:
                 entry = binding.again()
-                chores = dispatcher.chores()
-            dispatcher.carry_out(chores)
 
     def _finish_swiftly(  # noqa: C901 - the hot path of results, in one piece
         self,
@@ -213,10 +207,10 @@ class ChunkRunner:
             if flow.waiting:
                 flow.mark_runnable()  # another may run, also where these had no slot
             following = self._pass_on(tasks, rest)
-            chores = dispatcher.chores()
+            pending = dispatcher.pending()
         go_on(following)
-        if chores is not None:
-            dispatcher.carry_out(chores)
+        if pending is not None:
+            dispatcher.carry_out(pending)
         if meter.heard:
             for task in good:
                 meter.succeeded(task, task.started + task.took)
@@ -229,9 +223,9 @@ class ChunkRunner:
             if flow.capacity.bytes is not None and flow.waiting:
                 flow.mark_runnable()
             entry = binding.claim()
-            chores = dispatcher.chores()
-        if chores is not None:
-            dispatcher.carry_out(chores)
+            pending = dispatcher.pending()
+        if pending is not None:
+            dispatcher.carry_out(pending)
         if entry is not None:
             dispatcher.deliver(binding, entry)
 

@@ -1,59 +1,145 @@
 """`Dispatcher`: starts tasks, and sees to those that ended and to their slots."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from types import TracebackType
+from typing import Any, TypeAlias
 
-from rxpool._core.inlet import Node, watch
+from rxpool.backends import Backend
 from rxpool.pool._engine.binding import Binding, here
-from rxpool.pool._engine.books import Books, Chores
+from rxpool.pool._engine.registry import Registry
+from rxpool.pool._engine.telemetry import Meter
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.overdue import why_late
+from rxpool.pool._state.producers import Producers
+from rxpool.pool._state.slots import Slots
 from rxpool.pool._state.task import Task
 
-__all__ = ("Dispatcher",)
+__all__ = ("Dispatcher", "Pending", "Transaction")
+
+#: What is to be done once the lock is released: tasks to start, and calls to make.
+Pending: TypeAlias = tuple[Sequence[Task], Sequence[Callable[[], object]]]
 
 
-class Dispatcher(Books):
-    """Starts tasks, notes how they end, delivers what can be, gives their slots to others."""
+class Transaction:
+    """The lock of a pool, and what is to be done when it is released; ``with`` it.
 
-    def chores(self) -> Chores | None:
-        """What the change just made asks for, to be given to `carry_out`.  Locked."""
-        slots, effects = self.slots, self.effects
+    It has no state of its own: one is enough for all threads.
+    """
+
+    __slots__ = ("_acquire", "_dispatcher", "_release")
+
+    def __init__(self, dispatcher: "Dispatcher") -> None:
+        self._dispatcher = dispatcher
+        self._acquire = dispatcher.lock.acquire
+        self._release = dispatcher.lock.release
+
+    def __enter__(self) -> None:
+        self._acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            pending = self._dispatcher.pending()
+        finally:
+            self._release()
+        if pending is not None:
+            self._dispatcher.carry_out(pending)
+
+
+class Dispatcher:
+    """Starts tasks, notes how they end, delivers what can be, gives their slots to others.
+
+    `lock` guards the state and the bindings' own fields.  It is re-entrant for finalisers
+    only.  It is not held while anything foreign runs: functions, subscribers, sources,
+    schedulers; nor while the backend takes its own.  What changes of the state ask for is in
+    `Effects`, and done when the lock is released: by a `transaction`, or where that counts by
+    `pending`, under the lock, and `carry_out`.
+    """
+
+    def __init__(
+        self, lock: Any, slots: Slots, registry: Registry, meter: Meter, backend: Backend
+    ) -> None:
+        self.lock = lock
+        self.slots = slots
+        self.effects = slots.effects
+        self.registry = registry
+        self.meter = meter
+        self.producers = Producers(slots.effects)
+        self.backend = backend
+        #: whether limits in time wait until a function has returned
+        self.waits_out: bool = backend.traits.waits_out
+        self.clock = backend.clock
+        self.now = backend.clock.now
+        self._acquire, self._release = lock.acquire, lock.release
+        self.transaction = Transaction(self)
+
+    # -- what is done when the lock is released ------------------------------------------
+
+    def pending(self) -> Pending | None:
+        """What the changes just made ask for, to be given to `carry_out`.  Locked."""
+        slots, effects, producers = self.slots, self.effects, self.producers
         started = slots.fill() if slots.free > 0 and slots.ring else ()
-        if self.waiting_producers:
-            drained = [flow for flow in self.waiting_producers if flow.capacity.has_drained()]
-            for flow in drained:
-                self.release_producers(flow)
+        if producers.waiting:
+            producers.release_drained()
         if effects.recording or effects.notes:
-            self._note_down()
+            self._record()
         if effects.failed or effects.later or effects.deliverable or effects.abandoned:
             self._collect()
-        if not started and not self._errands:
+        if not started and not effects.calls:
             return None
-        errands, self._errands = self._errands, []
-        return started, errands
+        calls, effects.calls = effects.calls, []
+        return started, calls
 
     def _collect(self) -> None:
         """What the state cannot do itself."""
         effects = self.effects
-        failing, effects.failed = effects.failed, []
-        resolved, effects.deliverable = effects.deliverable, []
-        losers, effects.abandoned = effects.abandoned, []
-        if losers:
-            self._errands.append(partial(self.cut_off, losers))
-        self._errands.extend(partial(self.see_to, flow) for flow in dict.fromkeys(resolved))
-        self._errands.extend(dict.fromkeys(effects.later))
+        failed, effects.failed = effects.failed, []
+        deliverable, effects.deliverable = effects.deliverable, []
+        abandoned, effects.abandoned = effects.abandoned, []
+        calls = effects.calls
+        if abandoned:
+            calls.append(partial(self.abandon, abandoned))
+        calls.extend(partial(self.deliver_ready, flow) for flow in dict.fromkeys(deliverable))
+        calls.extend(dict.fromkeys(effects.later))
         effects.later.clear()
-        for task, permit in failing:
-            self._errands.append(partial(task.flow.policies.judge, task, permit))
+        for task, permit in failed:
+            calls.append(partial(task.flow.policies.judge, task, permit))
 
-    def see_to(self, flow: FlowState) -> None:
-        """Something came out of *flow*: deliver it."""
-        with self.lock:
-            entry, chores = flow.binding.claim(), self.chores()
-        self.carry_out(chores)
-        self.deliver(flow.binding, entry)
+    def _record(self) -> None:
+        """Have the meter tell what was noted."""
+        slots, meter, effects = self.slots, self.meter, self.effects
+        notes, effects.notes = effects.notes, []
+        if notes:
+            effects.calls.append(partial(meter.tell, notes))
+        now = self.now()
+        if slots.ring and not meter.due(now):
+            return  # a look at levels now and then is enough while there is work
+        active = slots.total - slots.free  # also while a result is being delivered
+        waiting = sum(
+            len(flow.waiting) + len(flow.parked) + flow.reserved
+            for flow in self.registry.states()
+        )
+        if meter.note_levels(active, waiting, now):
+            effects.calls.append(meter.tell_levels)
+
+    def carry_out(self, pending: Pending | None) -> None:
+        """Do what `pending` answered; the lock is not held."""
+        if pending is None:
+            return
+        started, calls = pending
+        if started:
+            self.start(started)
+        for call in calls:
+            if self.registry.foreign is not None:
+                return  # one of them has forked: the others are the parent's
+            call()
+
+    # -- tasks ------------------------------------------------------------------------
 
     def start(self, tasks: Sequence[Task]) -> None:
         """Run tasks that hold slots."""
@@ -62,70 +148,6 @@ class Dispatcher(Books):
         except Exception as error:
             for task in tasks:
                 self.end_later(task, None, error)
-
-    def carry_out(self, chores: Chores | None) -> None:
-        """Do what `chores` answered; the lock is not held."""
-        if chores is None:
-            return
-        started, errands = chores
-        if started:
-            self.start(started)
-        for call in errands:
-            if self.foreign is not None:
-                return  # one of them has forked: the others are the parent's
-            call()
-
-    def forget(self, binding: Any) -> None:
-        """A flow ended."""
-        with self.lock:
-            if self.remove(binding):
-                self._ending.append(binding.state)
-            alarm = binding.state.times.alarm
-            self.count_past()
-            self.release_producers(binding.state)
-            self.tell_changed()
-            chores = self.chores()
-        if alarm is not None:
-            alarm.dispose()
-        policies = binding.state.policies
-        if policies is not None and policies.policies.breaker is not None:
-            self.meter.unfollow(policies.policies.breaker)
-        self.carry_out(chores)
-
-    def wait_for(self, tail: Node) -> None:
-        """A closing pool is to wait for a stage that its results go through."""
-        with self.lock:
-            if tail in self.tails:
-                return
-            self.tails[tail] = None
-        if not watch(tail, partial(self._tail_ended, tail)):
-            self._tail_ended(tail)
-
-    def _tail_ended(self, tail: Node) -> None:
-        with self.lock:
-            self.tails.pop(tail, None)
-        self.note_change()
-
-    def note_change(self) -> None:
-        """Something ended that a closing pool may wait for."""
-        with self.lock:
-            self.tell_changed()
-            chores = self.chores()
-        self.carry_out(chores)
-
-    def see_to_parked(self, flow: FlowState) -> bool:
-        """Wake the producers of *flow* if there is room: without the lock, some was made."""
-        capacity = flow.capacity
-        held = capacity.bytes is not None and bool(flow.waiting) and not flow.runnable
-        if not held and (
-            flow not in self.waiting_producers or capacity.occupied() > capacity.low_water
-        ):
-            return False
-        with self.lock:
-            flow.mark_runnable()
-            chores = self.chores()
-        self.carry_out(chores)
-        return True
 
     def settle(self, task: Task, value: Any, error: BaseException | None) -> Task | None:
         """A task ended: note it, deliver what can be, answer the next one for its slot."""
@@ -141,23 +163,23 @@ class Dispatcher(Books):
                 entry = binding.claim()
             if entry is None:
                 following = self.slots.pass_on(task)
-            chores = self.chores()
+            pending = self.pending()
         finally:
             self._release()
-        return self.conclude(task, entry, following, chores)
+        return self.conclude(task, entry, following, pending)
 
     def conclude(
-        self, task: Task, entry: Any, following: Task | None, chores: Chores | None
+        self, task: Task, entry: Any, following: Task | None, pending: Pending | None
     ) -> Task | None:
         """Deliver *entry* and what follows it; answer the next task for the slot."""
         binding = task.flow.binding
         while True:
-            if chores is not None:
+            if pending is not None:
                 if following is None:
-                    self.carry_out(chores)
+                    self.carry_out(pending)
                 else:
-                    following = self._carry_out_first(chores, following)
-            if self.foreign is not None:
+                    following = self._carry_out_first(pending, following)
+            if self.registry.foreign is not None:
                 return None  # a function of the user has forked
             if entry is None:
                 return following
@@ -167,42 +189,19 @@ class Dispatcher(Books):
                 entry = binding.again()
                 if entry is None:
                     following = self.slots.pass_on(task)
-                chores = self.chores()
+                pending = self.pending()
             finally:
                 self._release()
 
-    def _carry_out_first(self, chores: Chores, following: Task) -> Task | None:
+    def _carry_out_first(self, pending: Pending, following: Task) -> Task | None:
         """Carry them out before *following*, unless that is run elsewhere meanwhile."""
         cell = [following]
         here.held.append(cell)
         try:
-            self.carry_out(chores)
+            self.carry_out(pending)
         finally:
             here.held.pop()
         return cell.pop() if cell else None
-
-    def step_aside(self) -> None:
-        """The caller's thread is going to wait: what it was to do for the pool, others do.
-
-        That is what follows the result that it delivers, or the failure that it judges, and
-        the slot of that.  A task that runs keeps its slot; `lend` is for those.
-
-        Raises:
-            WouldBlock: If others cannot.
-        """
-        self.backend.waits()
-        if not here.stack:
-            return  # it has nothing to do for a pool
-        with self.lock:
-            for task in here.stack:
-                if task.slot and not task.running and task.flow.slots is self.slots:
-                    task.slot = False
-                    self.slots.free += 1
-            chores = self.chores()
-        held = [cell.pop() for cell in here.held if cell and cell[0].flow.slots is self.slots]
-        if held:
-            self.start(held)
-        self.carry_out(chores)
 
     def end_later(self, task: Task, value: Any, error: BaseException | None) -> None:
         """Like `settle`, from wherever the end of a task is learnt."""
@@ -214,6 +213,27 @@ class Dispatcher(Books):
             stack.pop()
         if following is not None:
             self.start((following,))
+
+    def abandon(self, tasks: Sequence[Task]) -> None:
+        """The work of cancelled tasks is not wanted any more."""
+        for task in tasks:
+            inner, task.inner = task.inner, None
+            if inner is not None:
+                try:
+                    inner()
+                except Exception as error:
+                    self.meter.fault("cancelling a task", error)
+        if tasks:
+            for _ in range(self.backend.abandon(tasks) or 0):
+                self.meter.replaced("abandoned")
+
+    # -- results ----------------------------------------------------------------------
+
+    def deliver_ready(self, flow: FlowState) -> None:
+        """Something came out of *flow*: deliver it."""
+        with self.transaction:
+            entry = flow.binding.claim()
+        self.deliver(flow.binding, entry)
 
     def deliver(self, binding: Binding, entry: Any) -> None:
         """Deliver *entry*, if it is one, and what follows."""
@@ -227,21 +247,20 @@ class Dispatcher(Books):
                 binding.send(entry)
                 with self.lock:
                     entry = binding.again()
-                    chores = self.chores()
-                self.carry_out(chores)
+                    pending = self.pending()
+                self.carry_out(pending)
         finally:
             flows.pop()
             depths.pop()
 
-    def cut_off(self, tasks: Sequence[Task]) -> None:
-        """The work of cancelled tasks is not wanted any more."""
-        for task in tasks:
-            inner, task.inner = task.inner, None
-            if inner is not None:
-                try:
-                    inner()
-                except Exception as error:
-                    self.fault("cancelling a task", error)
-        if tasks:
-            for _ in range(self.backend.abandon(tasks) or 0):
-                self.replaced("abandoned")
+    def wake_producers(self, flow: FlowState) -> bool:
+        """Wake those of *flow* if there is room: without the lock, some was made."""
+        capacity = flow.capacity
+        held = capacity.bytes is not None and bool(flow.waiting) and not flow.runnable
+        if not held and (
+            flow not in self.producers.waiting or capacity.occupied() > capacity.low_water
+        ):
+            return False
+        with self.transaction:
+            flow.mark_runnable()
+        return True

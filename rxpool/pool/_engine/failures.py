@@ -64,7 +64,7 @@ class FailureHandler:
                 error = caused(raised, error)
         with self._dispatcher.lock:
             task.flow.parking.resolve(task, value, error)
-        self._dispatcher.see_to(flow)
+        self._dispatcher.deliver_ready(flow)
 
     def _comes_too_late(self, task: Task, wait: float) -> bool:
         """Whether the deadline is over after *wait*."""
@@ -94,7 +94,7 @@ class FailureHandler:
         if not again:
             with self._dispatcher.lock:
                 task.flow.parking.resolve(task, results, None)
-            self._dispatcher.see_to(flow)
+            self._dispatcher.deliver_ready(flow)
             return
         groups = groups_of(task.item, results, again, flow.results.ordered)
         with self._dispatcher.lock:
@@ -103,7 +103,7 @@ class FailureHandler:
             self._dispatcher.meter.retried(task, results[min(again)], longest)
         for part in parts or ():
             self._wait_for(part, longest)
-        self._dispatcher.see_to(flow)
+        self._dispatcher.deliver_ready(flow)
 
     def _try_again(self, task: Task, error: BaseException, wait: float) -> None:
         dispatcher = self._dispatcher
@@ -116,9 +116,9 @@ class FailureHandler:
             at_once = wait <= 0 and not heard
             if at_once:
                 other.flow.parking.requeue(other)
-            chores = dispatcher.chores() if at_once else None
+            pending = dispatcher.pending() if at_once else None
         if at_once:
-            dispatcher.carry_out(chores)
+            dispatcher.carry_out(pending)
             return
         if heard:
             dispatcher.meter.retried(task, error, wait)
@@ -141,17 +141,13 @@ class FailureHandler:
 
     def _restart(self, task: Task, _: Any) -> None:
         """The wait of *task* is over."""
-        with self._dispatcher.lock:
+        with self._dispatcher.transaction:
             task.flow.parking.requeue(task)
-            chores = self._dispatcher.chores()
-        self._dispatcher.carry_out(chores)
 
     def _wake(self, task: Task) -> None:
         """It is time for *task* to ask its limit again."""
-        with self._dispatcher.lock:
+        with self._dispatcher.transaction:
             task.flow.parking.wake(task)
-            chores = self._dispatcher.chores()
-        self._dispatcher.carry_out(chores)
 
 
 def _instead(raised: BaseException, result: Any) -> Any:

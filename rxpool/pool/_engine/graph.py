@@ -8,8 +8,11 @@ from rxpool._core.inlet import Node, nodes_alive
 from rxpool._core.reach import Way, is_node, left_behind, not_followed, way_from
 from rxpool._core.stage import Stage
 from rxpool._forks import afresh
-from rxpool.pool._engine.books import Books
+from rxpool.pool._engine.dispatcher import Dispatcher
+from rxpool.pool._engine.registry import Registry
+from rxpool.pool._state.effects import Effects
 from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.producers import Producers
 from rxpool.pool._state.slots import Slots
 from rxpool.pool._state.task import Task
 
@@ -38,7 +41,7 @@ def is_stage(node: Node) -> TypeGuard[Stage[Any, Any]]:
     return isinstance(node, Stage)
 
 
-not_followed(Books, FlowState, Slots, Task)
+not_followed(Dispatcher, Registry, Producers, Effects, FlowState, Slots, Task)
 
 
 class Graph:

@@ -10,6 +10,7 @@ from reactivex.abc import DisposableBase, ObserverBase
 
 from rxpool._core.broadcast import Broadcast
 from rxpool._forks import afresh
+from rxpool._log import log
 from rxpool.errors import PoisonItem, WorkerCrashed
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, resources
@@ -19,6 +20,7 @@ from rxpool.pool._engine.task_log import Chronicle
 from rxpool.pool._engine.trace_lanes import Lanes
 from rxpool.pool._state.effects import ATTEMPT, SETTLED, Note
 from rxpool.pool._state.task import NOT_YET, Task
+from rxpool.tasks import Progress
 
 __all__ = ("Meter",)
 
@@ -54,14 +56,16 @@ class Meter:
         self,
         name: str,
         now: Callable[[], float],
-        fault: Callable[[str, BaseException], object],
         changed: Callable[[bool], object],
         lane: Callable[[Any], str | None],
     ) -> None:
         self.heard = False
         self.now = now
         self.chronicle = Chronicle(name)
-        failed = partial(fault, "a subscriber of metrics")
+        self._name = name
+        self.faults: Broadcast[BaseException] = Broadcast("faults")
+        self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
+        failed = partial(self.fault, "a subscriber of metrics")
         self.metrics: Broadcast[MetricEvent] = Broadcast("metrics", self.look, failed)
         self.attempts: Broadcast[AttemptRecord] = Broadcast("attempts", self.look, failed)
         self._changed = changed
@@ -78,6 +82,16 @@ class Meter:
         self._cpu: dict[int, float] = {}  # seconds that are told
         self._breakers: dict[CircuitBreaker, tuple[int, DisposableBase]] = {}
 
+    def fault(self, where: str, error: BaseException) -> None:
+        """Publish an error that belongs to no item."""
+        log.error("uncaught exception", pool=self._name, where=where, exc_info=error)
+        self.faults.send(error)
+
+    def progress(self, task: Task, fraction: float) -> None:
+        """A task told how far it is."""
+        if not task.settled:
+            self.progressed.send(Progress(task.flow.binding.subject(task), fraction))
+
     def add(self, monitor: Monitor) -> None:
         """Give all events to *monitor* too."""
         self.metrics.subscribe_directly(_Taker(monitor))
@@ -92,8 +106,8 @@ class Meter:
     def forked(self) -> None:
         """In a child: nothing is told."""
         self.heard = False
-        self.metrics.forked()
-        self.attempts.forked()
+        for stream in (self.faults, self.progressed, self.metrics, self.attempts):
+            stream.forked()
 
     def complete(self) -> None:
         """The pool has ended."""

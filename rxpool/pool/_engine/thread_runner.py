@@ -71,10 +71,10 @@ class ThreadRunner:
         try:
             value = context.run(flow.binding.fn, task.item)
         except BaseException as raised:
-            if self._dispatcher.foreign is not None:
+            if self._dispatcher.registry.foreign is not None:
                 end_child(raised)
             return self._dispatcher.settle(task, None, raised)
-        if self._dispatcher.foreign is not None:
+        if self._dispatcher.registry.foreign is not None:
             end_child()  # the function has forked: there is no worker in the child
         if self._special.get(type(value)) is not False and self._is_work(value):
             return self._go_on(task, value, context)
@@ -95,7 +95,7 @@ class ThreadRunner:
         fn, swift = binding.fn, binding.swift
         pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
         dispatcher, special = self._dispatcher, self._special
-        producers, now, slots = dispatcher.waiting_producers, dispatcher.now, dispatcher.slots
+        producers, now, slots = dispatcher.producers.waiting, dispatcher.now, dispatcher.slots
         ring, meter = slots.ring, dispatcher.meter
         cell = [0]  # successes that the books do not have yet
         value = error = None
@@ -176,9 +176,9 @@ class ThreadRunner:
                     break
                 return self._stop_swift(task, cell, True)
             # There may be room since the task was taken.
-            if producers and dispatcher.see_to_parked(flow):
+            if producers and dispatcher.wake_producers(flow):
                 started = now()
-        if self._dispatcher.foreign is not None:
+        if self._dispatcher.registry.foreign is not None:
             end_child(error)
         if cell[0]:
             with self._dispatcher.lock:
@@ -200,7 +200,7 @@ class ThreadRunner:
                 flow.mark_runnable()
             entry = binding.claim()
             following = self._dispatcher.slots.pass_on(task) if entry is None else None
-            chores = self._dispatcher.chores()
-        if entry is None and chores is None and self._dispatcher.foreign is None:
+            pending = self._dispatcher.pending()
+        if entry is None and pending is None and self._dispatcher.registry.foreign is None:
             return following
-        return self._dispatcher.conclude(task, entry, following, chores)
+        return self._dispatcher.conclude(task, entry, following, pending)

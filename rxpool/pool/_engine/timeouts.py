@@ -63,12 +63,12 @@ class Timeouts:
                 else:
                     task.flow.parking.fail(task, error)
             entry = flow.binding.claim()
-            chores = self._dispatcher.chores()
+            pending = self._dispatcher.pending()
         for task, error in far:
             self._dispatcher.backend.end(task, error)
-        self._dispatcher.cut_off(ended)
+        self._dispatcher.abandon(ended)
         if seconds:
             self._dispatcher.start(seconds)
-        self._dispatcher.carry_out(chores)
+        self._dispatcher.carry_out(pending)
         self.watch(flow)
         self._dispatcher.deliver(flow.binding, entry)

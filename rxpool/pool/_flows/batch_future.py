@@ -112,7 +112,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
             if entered:
                 self._held = None
                 future.add_done_callback(self._note)
-            elif flow._engine.on_room(flow.state, self._feed):
+            elif flow._engine.back_pressure.on_room(flow.state, self._feed):
                 return
         self._all_in()
 
@@ -141,7 +141,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
                 try:
                     self._on_progress(settled, self._total)
                 except BaseException as error:
-                    self._flow._engine.fault("on_progress", error)
+                    self._flow._engine.meter.fault("on_progress", error)
             if settled == self._total:
                 self._end()
 

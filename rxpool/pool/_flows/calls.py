@@ -128,7 +128,7 @@ class Calls:
         self._line: dict[Sleeper, None] = {}  # coroutines that wait for room, in order
         self._unsettled: set[PoolFuture[Any]] = set()  # for a child that is forked meanwhile
         state.binding = self
-        engine.standing.append(state)
+        engine.registry.standing.append(state)
         state.chunkable = False  # a call can be cancelled until its worker takes it
 
     def _call(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
@@ -170,11 +170,11 @@ class Calls:
         line[sleeper] = None
         try:
             while next(iter(line)) is not sleeper or not self._enter(task, future, False):
-                if next(iter(line)) is sleeper and not self._engine.on_room(
+                if next(iter(line)) is sleeper and not self._engine.back_pressure.on_room(
                     self.state, sleeper.wake
                 ):
                     continue
-                self._engine.give_way()
+                self._engine.back_pressure.give_way()
                 await sleeper.sleep()
                 task.accepted = self._engine.now()
         finally:
@@ -221,29 +221,29 @@ class Calls:
                 if verdict != FULL:
                     self._open()
                     entry = self.claim()  # it may have been dropped
-                chores = engine.chores()
+                pending = engine.dispatcher.pending()
             if verdict == STARTED:
-                engine.start((task,))
-            engine.carry_out(chores)
+                engine.dispatcher.start((task,))
+            engine.dispatcher.carry_out(pending)
             if state.times.deadline is not None and not state.times.armed:
                 engine.timeouts.watch(state)
-            engine.deliver(self, entry)
+            engine.dispatcher.deliver(self, entry)
             if verdict != FULL:
                 return True
             if not waits:
                 return False
-            if engine.wait_for_room(state, task, self.name):
+            if engine.back_pressure.wait_for_room(state, task, self.name):
                 return True
             task.accepted = engine.now()
 
     def _check_open(self, admitted: bool) -> None:
-        self._engine.check_open(admitted)
+        self._engine.registry.check_open(admitted)
 
     def _open(self) -> None:
         """This is a flow now that a closing pool waits for.  Locked."""
         if not self._opened:
             self._opened = True
-            self._engine.enter(self, False)
+            self._engine.registry.enter(self, False)
 
     def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """Never called: there is no `swift`."""
@@ -253,27 +253,25 @@ class Calls:
         """Take a call that waits out of the books; whether it did."""
         engine = self._engine
         task = future._task
-        with engine.lock:
+        with engine.transaction:
             if task is None or task.running or task.settled:
                 return False
             task.flow.cancellation.withdraw(task, "the future was cancelled")
             self._unsettled.discard(future)
             self.note_quiet()
-            chores = engine.chores()
-        engine.carry_out(chores)
         return True
 
     def help(self, future: PoolFuture[Any]) -> None:
         """If a task of this pool is about to wait for a call that waits, run that here."""
         task = future._task
         if task is not None and not future.done():
-            self._engine.run_waiting(task)
+            self._engine.back_pressure.run_waiting(task)
         elif not future.done():  # several calls
-            self._engine.make_way(self.state)
+            self._engine.back_pressure.make_way(self.state)
 
     def waits(self) -> None:
         """This thread is going to wait for a call."""
-        self._engine.step_aside()
+        self._engine.back_pressure.step_aside()
 
     def claim(self) -> Any:
         """A call that ended; calls are independent, so there is no turn to wait for."""
@@ -306,7 +304,7 @@ class Calls:
         except InvalidStateError:
             pass  # cancelled meanwhile
         except BaseException as error:  # of a callback; futures see to an Exception
-            self._engine.fault("a callback of a future", error)
+            self._engine.meter.fault("a callback of a future", error)
             if ends_program(error):
                 raise
         self._unsettled.discard(future)
@@ -325,13 +323,12 @@ class Calls:
     def terminate(self, reason: str) -> None:
         """Settle every future now; those that did not run are cancelled."""
         engine = self._engine
-        with engine.lock:
+        with engine.transaction:
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
-            entry, chores = self.claim(), engine.chores()
-        engine.carry_out(chores)
-        engine.cut_off(tasks)
-        engine.deliver(self, entry)
+            entry = self.claim()
+        engine.dispatcher.abandon(tasks)
+        engine.dispatcher.deliver(self, entry)
 
     def forked(self, why: str) -> None:
         """See `Binding`."""
@@ -353,5 +350,5 @@ class Calls:
         """With nothing in flight this is no flow that a closing pool waits for.  Locked."""
         if self._opened and self._is_quiet():
             self._opened = False
-            self._engine.remove(self)
-            self._engine.tell_changed()
+            self._engine.registry.remove(self)
+            self._engine.registry.tell_changed()

@@ -164,9 +164,9 @@ class Outflow:
         while results.done or results.reordered:
             inlet = self._inlet
             full = inlet is not None and inlet.holds_back and not inlet.room()
-            if full and not self._engine.terminated:
+            if full and not self._engine.registry.terminated:
                 self._paused = True
-                self._engine.errand(self._pause)
+                self._engine.effects.calls.append(self._pause)
                 return None
             if not token.acquire(False):
                 return None
@@ -244,7 +244,7 @@ class Outflow:
                     entry = done.popleft()
                 except IndexError:  # disposed on another thread
                     break
-                self._engine.see_to_parked(self.state)
+                self._engine.dispatcher.wake_producers(self.state)
                 self.send(entry)
             token.release()
             # Look again: what came in meanwhile was left by one who found the token taken.
@@ -268,9 +268,9 @@ class Outflow:
 
     def _subscriber_failed(self, error: BaseException) -> None:
         self.dispose()
-        if isinstance(error, (TaskCancelled, PoolClosed)) and self._engine.terminated:
+        if isinstance(error, (TaskCancelled, PoolClosed)) and self._engine.registry.terminated:
             return  # a subscriber without on_error, told that the pool was terminated
-        self._engine.fault(f"a subscriber of {self.name}", error)
+        self._engine.meter.fault(f"a subscriber of {self.name}", error)
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and not isinstance(error, Exception):
             raise error  # KeyboardInterrupt belongs to the program
@@ -342,11 +342,10 @@ class Outflow:
             self._resume()
 
     def _resume(self) -> None:
-        with self._engine.lock:
+        with self._engine.transaction:
             self._paused = False
-            entry, chores = self.claim(), self._engine.chores()
-        self._engine.carry_out(chores)
-        self._engine.deliver(self, entry)  # type: ignore[arg-type]
+            entry = self.claim()
+        self._engine.dispatcher.deliver(self, entry)  # type: ignore[arg-type]
 
     def forked(self, why: str) -> None:
         """See `Binding`."""

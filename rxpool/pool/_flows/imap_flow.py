@@ -96,9 +96,9 @@ class Feed:
         state = self.state
         if state.ended and not (state.waiting or state.running or state.parked):
             # What is left is up to the consumer; a closing pool need not wait for that.
-            self._engine.errand(self._done)
+            self._engine.effects.calls.append(self._done)
         if self._gate is not None:
-            self._engine.errand(self._gate)
+            self._engine.effects.calls.append(self._gate)
             self._gate = None
         return None
 
@@ -112,10 +112,8 @@ class Feed:
         self.state.done.append(task)
         if self._gate is None:
             return False
-        with self._engine.lock:
+        with self._engine.transaction:
             self.claim()
-            chores = self._engine.chores()
-        self._engine.carry_out(chores)
         return True
 
     def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
@@ -123,10 +121,8 @@ class Feed:
         cell[0] += len(tasks)
         self.state.done.extend(tasks)
         if self._gate is not None:
-            with self._engine.lock:
+            with self._engine.transaction:
                 self.claim()
-                chores = self._engine.chores()
-            self._engine.carry_out(chores)
 
     def send(self, entry: Any) -> None:
         """Never called: `claim` gives nothing."""
@@ -146,7 +142,7 @@ class Feed:
 
     def cut(self) -> None:
         """Read no more input; nobody may come to fetch results, so none waits for that."""
-        with self._engine.lock:
+        with self._engine.transaction:
             if self._items is not None:
                 self._unread = self._items
             self._items = None
@@ -154,8 +150,6 @@ class Feed:
             self.state.capacity.unfetched = True
             self.state.mark_runnable()
             self.claim()
-            chores = self._engine.chores()
-        self._engine.carry_out(chores)
 
     def condemn(self, error: Exception, fed: bool) -> None:
         """Read no more input.  Locked."""
@@ -167,16 +161,14 @@ class Feed:
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled."""
         engine = self._engine
-        with engine.lock:
+        with engine.transaction:
             self._items = None
             self.state.ended = True
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
             self.claim()
-            chores = engine.chores()
-        engine.carry_out(chores)
         engine.forget(self)
-        engine.cut_off(tasks)
+        engine.dispatcher.abandon(tasks)
 
     def forked(self, why: str) -> None:
         """See `Binding`."""
@@ -205,7 +197,7 @@ class Feed:
         self.values.clear()
         self._odd.clear()
         engine.forget(self)
-        engine.cut_off(tasks)
+        engine.dispatcher.abandon(tasks)
 
     # -- reading and waiting -------------------------------------------------------------
 
@@ -283,7 +275,7 @@ class Feed:
         engine, state = self._engine, self.state
         while True:
             gate = None
-            with engine.lock:
+            with engine.transaction:
                 if self._foreign is not None:
                     raise PoolClosed(self._foreign)
                 if self._over:
@@ -300,8 +292,6 @@ class Feed:
                         if state.done:  # from a worker that saw no gate
                             self._gate = gate = None
                             continue
-                chores = engine.chores()
-            engine.carry_out(chores)
             if entries:
                 return True
             if self._over:
@@ -315,12 +305,12 @@ class Feed:
                 self._read()
             elif wake is not None:
                 return None
-            elif not engine.run_one(state):
+            elif not engine.back_pressure.run_one(state):
                 if engine.clock.virtual:
                     raise WouldBlock(
                         f"{self.name} cannot wait in virtual time; use pool.pull and pool.map"
                     )
-                engine.step_aside()
+                engine.back_pressure.step_aside()
                 pass_gate(gate)
 
     def _cut_short(self) -> BaseException | None:
@@ -390,10 +380,10 @@ class Feed:
             del ahead[:taken]
             if self._all_read:
                 state.ended = True
-            chores = engine.chores()
+            pending = engine.dispatcher.pending()
         if started:
-            engine.start(tasks[:started])
-        engine.carry_out(chores)
+            engine.dispatcher.start(tasks[:started])
+        engine.dispatcher.carry_out(pending)
         if state.times.deadline is not None and not state.times.armed:
             engine.timeouts.watch(state)
 

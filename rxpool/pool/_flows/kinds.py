@@ -117,11 +117,11 @@ class SwitchFlow(Flow):
             state.results.discard()
             self._newest = task
             verdict = engine.slots.accept(state, task)
-            chores = engine.chores()
-        engine.cut_off(gone)
+            pending = engine.dispatcher.pending()
+        engine.dispatcher.abandon(gone)
         if verdict == STARTED:
-            engine.start((task,))
-        engine.carry_out(chores)
+            engine.dispatcher.start((task,))
+        engine.dispatcher.carry_out(pending)
         if state.times.deadline is not None:
             engine.timeouts.watch(state)
 

@@ -92,12 +92,11 @@ class ItemCalls(Calls):
     def _refuse(self, task: Task, error: BaseException) -> None:
         """The user's function of the key or the priority failed."""
         engine = self._engine
-        with engine.lock:
+        with engine.transaction:
             self._open()
             self.state.refuse(task, error)
-            entry, chores = self.claim(), engine.chores()
-        engine.carry_out(chores)
-        engine.deliver(self, entry)
+            entry = self.claim()
+        engine.dispatcher.deliver(self, entry)
 
     def withdraw(self, future: PoolFuture[Any]) -> bool:
         """See `Calls`; of one that waits for something else than a worker it is too late."""
@@ -147,7 +146,7 @@ class MapWorker(Generic[_T, _R]):
 
     def __init__(self, engine: Engine, options: FlowOptions, name: str, pool: object) -> None:
         with engine.lock:
-            engine.check_open()
+            engine.registry.check_open()
         self._engine = engine
         self._pool = pool  # which is kept as long as this is
         self._calls = ItemCalls(engine, options, name)
@@ -230,8 +229,8 @@ class MapWorker(Generic[_T, _R]):
                 left = None if deadline is None else deadline - monotonic()
                 if not may_wait or (left is not None and left <= 0):
                     return False
-                engine.changed.wait(at_most(left))
-            engine.retire(calls.state)
+                engine.registry.changed.wait(at_most(left))
+            engine.registry.retire(calls.state)
         return True
 
     def cancel(self) -> int:
@@ -242,11 +241,15 @@ class MapWorker(Generic[_T, _R]):
         if self._calls.closed:
             raise PoolClosed(f"{self.name} is closed")
         with self._engine.lock:
-            self._engine.check_open()
+            self._engine.registry.check_open()
 
     def _may_wait(self) -> bool:
         engine = self._engine
-        if engine.clock.virtual or engine.works_here() or engine.foreign is not None:
+        if (
+            engine.clock.virtual
+            or engine.registry.works_here()
+            or engine.registry.foreign is not None
+        ):
             return False
         try:
             self._engine.backend.waits()

@@ -96,7 +96,7 @@ class Flow(Outflow):
         if state.gate is not None:
             state.gate.prepare(task)
         while True:
-            entry = chores = None
+            entry = pending = None
             try:
                 self._acquire()
                 if self._over or state.ended:
@@ -111,27 +111,27 @@ class Flow(Outflow):
                     return
                 if verdict != FULL:
                     entry = self.claim()
-                chores = self._engine.chores()
+                pending = self._engine.dispatcher.pending()
             except Exception as error:  # Overflow
                 state.ended, self._failure = True, error
-                entry, chores = self.claim(), self._engine.chores()
+                entry, pending = self.claim(), self._engine.dispatcher.pending()
                 verdict = DROPPED
             finally:
                 self._lock_release()
             if verdict == STARTED:
-                self._engine.start((task,))
-            if chores is not None:
-                self._engine.carry_out(chores)
+                self._engine.dispatcher.start((task,))
+            if pending is not None:
+                self._engine.dispatcher.carry_out(pending)
             if state.times.deadline is not None and not state.times.armed:
                 self._engine.timeouts.watch(state)
             if entry is not None:
-                self._engine.deliver(self, entry)
+                self._engine.dispatcher.deliver(self, entry)
             if verdict != FULL:
                 if self._failure is not None:
                     self._let_go_of_source()
                 return
             try:
-                if self._engine.wait_for_room(state, task, self.name):
+                if self._engine.back_pressure.wait_for_room(state, task, self.name):
                     return
                 task.accepted = self._now()
             except Exception as error:  # WouldBlock
@@ -162,14 +162,13 @@ class Flow(Outflow):
         if self._foreign is not None:
             self._refuse_all()
             return
-        with self._engine.lock:
+        with self._engine.transaction:
             if self._over or self.state.ended:
                 return
             self.state.ended = True
             self._failure = error
-            entry, chores = self.claim(), self._engine.chores()
-        self._engine.carry_out(chores)
-        self._engine.deliver(self, entry)
+            entry = self.claim()
+        self._engine.dispatcher.deliver(self, entry)
 
     # -- the inlet for what is upstream ---------------------------------------------------
 
@@ -193,7 +192,7 @@ class Flow(Outflow):
 
     def on_room(self, resume: Callable[[], object]) -> bool:
         """See `Inlet`."""
-        return self._engine.on_room(self.state, resume)
+        return self._engine.back_pressure.on_room(self.state, resume)
 
     # -- the end ------------------------------------------------------------------------
 
@@ -202,7 +201,7 @@ class Flow(Outflow):
         try:
             self.upstream.dispose()
         except Exception as error:
-            self._engine.fault(f"leaving the source of {self.name}", error)
+            self._engine.meter.fault(f"leaving the source of {self.name}", error)
 
     def cut(self) -> None:
         """Take nothing more from the source; finish what was accepted."""
@@ -228,7 +227,7 @@ class Flow(Outflow):
             self.state.cancellation.waiting(reason, False)
             self.state.results.discard()
         self._let_go_of_source()
-        engine.cut_off(tasks)
+        engine.dispatcher.abandon(tasks)
         return True
 
     def stands_still(self, loop: Any) -> bool:
@@ -263,28 +262,26 @@ class Flow(Outflow):
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled, and deliver that."""
         engine = self._engine
-        with engine.lock:
+        with engine.transaction:
             if self._over:
                 return
             self.state.ended = True
             tasks = self.state.cancellation.running(reason, True, self._now())
             self.state.cancellation.waiting(reason, True)
             self._paused = False
-            entry, chores = self.claim(), engine.chores()
-        engine.carry_out(chores)
+            entry = self.claim()
         self._let_go_of_source()
-        engine.cut_off(tasks)
-        engine.deliver(self, entry)
+        engine.dispatcher.abandon(tasks)
+        engine.dispatcher.deliver(self, entry)
 
     def _refuse(self, task: Task, error: BaseException) -> None:
         """An item failed before it could wait."""
         if self._foreign is not None:
             self._refuse_all()
             return
-        with self._engine.lock:
+        with self._engine.transaction:
             if self._over or self.state.ended:
                 return
             self.state.refuse(task, error)
-            entry, chores = self.claim(), self._engine.chores()
-        self._engine.carry_out(chores)
-        self._engine.deliver(self, entry)
+            entry = self.claim()
+        self._engine.dispatcher.deliver(self, entry)
