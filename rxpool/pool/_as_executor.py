@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._flows.calls import Calls, PoolFuture
+from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
 from rxpool.pool._state.flow_state import FlowState
 
 __all__ = ("PoolExecutor",)
@@ -19,7 +19,7 @@ _R = TypeVar("_R")
 _P = ParamSpec("_P")
 
 
-class _ExecutorCalls(Calls):
+class _ExecutorCalls(SubmitFlow):
     """The calls of one executor."""
 
     name = "as_executor"
@@ -44,7 +44,7 @@ class _ExecutorCalls(Calls):
             self.note_quiet()
 
     def note_quiet(self) -> None:
-        """See `Calls`.  When all are done no more of them is kept than their counts."""
+        """See `SubmitFlow`.  When all are done no more of them is kept than their counts."""
         super().note_quiet()
         if self.closed and self.quiet:
             self._engine.registry.retire(self.state)

@@ -10,10 +10,10 @@ from reactivex import abc
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.pool._as_executor import PoolExecutor
-from rxpool.pool._flows.calls import Calls, PoolFuture
+from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
 from rxpool.pool._flows.collected import Collected, collect
 from rxpool.pool._flows.imap import Results
-from rxpool.pool._flows.imap_flow import Feed
+from rxpool.pool._flows.imap_flow import ImapFlow
 from rxpool.pool._flows.map_worker import MapWorker
 from rxpool.pool._flows.options import CollectKeywords, ImapKeywords, WorkerKeywords
 from rxpool.pool._operators import Streams
@@ -30,7 +30,7 @@ _P = ParamSpec("_P")
 class Direct(Streams):
     """What `WorkerPool` has for those who want no stream."""
 
-    _calls: Calls
+    _calls: SubmitFlow
     _shutdown: Shutdown
 
     @overload
@@ -66,7 +66,7 @@ class Direct(Streams):
         chosen = self._checked("imap", ImapKeywords, fn, options)
         if not isinstance(items, Iterable):
             raise InvalidArgumentType(f"items must be iterable, got {checks.shown(items)}")
-        return Results(Feed(self._engine, chosen, items))
+        return Results(ImapFlow(self._engine, chosen, items))
 
     @overload
     def submit(
@@ -192,7 +192,7 @@ class Direct(Streams):
             raise InvalidArgumentType(f"items must be iterable, got {checks.shown(items)}")
         # All results are kept anyway: one that takes long holds nothing else back.
         chosen = replace(chosen, order="input", max_reorder=sys.maxsize)
-        return collect(lambda: Results(Feed(self._engine, chosen, items, outcomes=True)))
+        return collect(lambda: Results(ImapFlow(self._engine, chosen, items, outcomes=True)))
 
     @overload
     def submit_async(
@@ -266,4 +266,4 @@ class Direct(Streams):
         """
         with self._engine.lock:
             self._engine.registry.check_open()
-        stop_on(self._shutdown, self._engine.meter.progressed, signals, within)
+        stop_on(self._shutdown, self._engine.telemetry.progressed, signals, within)

@@ -24,7 +24,7 @@ from rxpool.pool._flows.options import (
     OutcomesKeywords,
 )
 from rxpool.pool._flows.pull import pull
-from rxpool.pool._flows.subscription import Flow
+from rxpool.pool._flows.subscription import MapFlow
 
 __all__ = ("Streams",)
 
@@ -312,7 +312,7 @@ class Streams:
         return FlowOptions.check(method, known, fn, self._max_pending, options)
 
     def _operator(
-        self, method: str, options: FlowOptions, kind: type[Flow] = Flow
+        self, method: str, options: FlowOptions, kind: type[MapFlow] = MapFlow
     ) -> Callable[[Observable[Any]], Observable[Any]]:
         outcomes = method == "outcomes"
         emits_drops = outcomes or not isinstance(options.on_failure, str)

@@ -17,7 +17,7 @@ from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, TraceWriter
 from rxpool.pool._direct import Direct
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._flows.calls import Calls, PoolFuture
+from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
 from rxpool.pool._lifetime import Lifetime
 from rxpool.pool._profile import Profile
 from rxpool.pool._shutdown import Shutdown, left_by
@@ -130,8 +130,8 @@ class WorkerPool(Direct):
         backend = backend_for(on, self.name, options)
         self._engine = Engine(self.name, workers or backend.default_slots, backend)
         if monitor is not None:
-            self._engine.meter.add(monitor)
-        self._calls = Calls(
+            self._engine.telemetry.add(monitor)
+        self._calls = SubmitFlow(
             self._engine, FlowState(self._engine.slots, max_pending=max_pending)
         )
         self._shutdown = Shutdown(self._engine)
@@ -154,7 +154,7 @@ class WorkerPool(Direct):
     @property
     def progress(self) -> Observable[Progress[Any]]:
         """What tasks tell with ``current_task().progress(fraction)``."""
-        return self._engine.meter.progressed
+        return self._engine.telemetry.progressed
 
     @property
     def faults(self) -> Observable[BaseException]:
@@ -162,7 +162,7 @@ class WorkerPool(Direct):
 
         They are logged too, whether anybody subscribes or not.
         """
-        return self._engine.meter.faults
+        return self._engine.telemetry.faults
 
     @property
     def metrics(self) -> Observable[MetricEvent]:
@@ -174,12 +174,12 @@ class WorkerPool(Direct):
 
         ``rxpool.task.active`` tells changes: subscribe before there is work to know levels.
         """
-        return self._engine.meter.metrics
+        return self._engine.telemetry.metrics
 
     @property
     def attempts(self) -> Observable[AttemptRecord]:
         """Every attempt when it has ended, with the worker it ran on: for `TraceWriter`."""
-        return self._engine.meter.attempts
+        return self._engine.telemetry.attempts
 
     # -- the state ----------------------------------------------------------------------
 
@@ -222,7 +222,7 @@ class WorkerPool(Direct):
 
         Subscribers of `metrics` are told as well.
         """
-        return self._engine.meter.resources(self._engine.backend.pids())
+        return self._engine.telemetry.resources(self._engine.backend.pids())
 
     # -- the end ------------------------------------------------------------------------
 

@@ -85,7 +85,7 @@ class Profile:
         self._writer = (
             None
             if trace is None
-            else engine.meter.attempts.subscribe(
+            else engine.telemetry.attempts.subscribe(
                 trace.on_next, trace.on_error, trace.on_completed
             )
         )

@@ -262,10 +262,10 @@ class Shutdown:
         self._engine.registry.advance("closed")
         with self._engine.lock:
             sums = self._engine.registry.sums().sums
-        self._engine.meter.chronicle.closed(sums)
-        self._engine.meter.complete()
-        self._engine.meter.faults.complete()
-        self._engine.meter.progressed.complete()
+        self._engine.telemetry.task_log.closed(sums)
+        self._engine.telemetry.complete()
+        self._engine.telemetry.faults.complete()
+        self._engine.telemetry.progressed.complete()
 
 
 def left_by(error: BaseException) -> str:

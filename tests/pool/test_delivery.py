@@ -98,7 +98,7 @@ class Token:
 def test_a_result_that_comes_while_the_token_is_given_back():
     """Whoever delivers looks again once the token is free: no result waits for the next.
 
-    Catches a `Flow._swift` that does not look again.
+    Catches a `ObserverDelivery._emit_lock_free` that does not look again.
     """
     both, gate_b, gate, c_runs = (threading.Event() for _ in range(4))
 
@@ -148,7 +148,7 @@ class SlowSet(set):
 def test_a_task_that_is_taken_while_its_flow_is_cancelled():
     """It does not run, it counts as cancelled, and its slot is free again.
 
-    Catches a `_swift` that does not look at `cut_off` after it took a task.
+    Catches a `ThreadRunner` that does not look at `Cancellation.reason` after it took a task.
     """
     gate, taken, disposed = (threading.Event() for _ in range(3))
     ran = []

@@ -279,7 +279,7 @@ def impatient():
 def test_who_comes_and_goes_at_once(impatient):
     """Whoever is left hears: caught is a look without the lock, which may come too late."""
     with WorkerPool(1) as pool:
-        meter = pool._engine.meter
+        meter = pool._engine.telemetry
         for _ in range(300):
             gone = pool.metrics.subscribe()
             kept = []

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reactivex.subject import Subject
 
 from rxpool import InvalidArgument, Limit, WorkerPool
-from rxpool.pool._engine.trace_lanes import Lanes
+from rxpool.pool._engine.trace_lanes import TraceLanes
 from rxpool.pool._profile import Shares
 from tests.alarms import Alarms
 from tests.metrics.test_trace import check
@@ -209,7 +209,7 @@ def test_a_pause_is_not_measured():
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 10))))
 def test_lanes_never_overlap(spans):
     """Spans that come in as they end."""
-    lanes, busy = Lanes("p"), {}
+    lanes, busy = TraceLanes("p"), {}
     for started, took in sorted(spans, key=sum):
         name = lanes.lane(started, started + took)
         assert busy.get(name, 0.0) <= started

@@ -124,7 +124,7 @@ class Awaitables:
             extra.collected.append(value)
             return
         with self._dispatcher.transaction:
-            entry = binding.claim() if task.flow.add_part(task, value) else None
+            entry = binding.begin_delivery() if task.flow.add_part(task, value) else None
         self._dispatcher.deliver(binding, entry)
 
     def _leave_slot(self, task: Task) -> Task | None:

@@ -20,10 +20,10 @@ class Binding(Protocol):
     fn: Any  # the user's function, of one item
     collects: bool  # whether the results of an Observable are one list
     #: delivers a task that ended, without the engine's lock, and answers whether that took
-    #: time on this thread; None if only `claim` may deliver
-    swift: Callable[[Task], bool] | None
+    #: time on this thread; None if only `begin_delivery` may deliver
+    emit_lock_free: Callable[[Task], bool] | None
 
-    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+    def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """Deliver tasks that ended well, without the lock, counting each in *cell* first."""
 
     name: str
@@ -41,10 +41,10 @@ class Binding(Protocol):
         """The function and its argument, for a backend that runs it elsewhere."""
         ...
 
-    def claim(self) -> Any:
+    def begin_delivery(self) -> Any:
         """What to deliver now, or None.  The engine's lock is held."""
 
-    def again(self) -> Any:
+    def next_delivery(self) -> Any:
         """What to deliver after the last, or None.  The engine's lock is held."""
 
     def send(self, entry: Any) -> None:
@@ -112,7 +112,7 @@ class TaskHandle:
 
     def progress(self, fraction: float) -> None:
         """Tell the pool."""
-        self.task.flow.binding.engine.meter.progress(self.task, fraction)
+        self.task.flow.binding.engine.telemetry.progress(self.task, fraction)
 
 
 def busy_here() -> Sequence[Task]:

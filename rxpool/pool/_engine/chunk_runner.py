@@ -17,7 +17,7 @@ _SMALL: Final = 16  #: an item is small if so many times its bytes were not too 
 
 
 class ChunkRunner:
-    """Tasks that run where the books are not, be it another process or an event loop.
+    """Tasks that run where the state are not, be it another process or an event loop.
 
     The first task of a lot holds the slot.  As tasks of the lot end, the slot goes on to the
     next one; when all have ended, to another task.
@@ -41,8 +41,8 @@ class ChunkRunner:
         """
         if task.settled:
             return None
-        if self._dispatcher.meter.heard:
-            self._dispatcher.meter.starting(task)
+        if self._dispatcher.telemetry.heard:
+            self._dispatcher.telemetry.starting(task)
         job: tuple[Callable[[Any], Any], Any] = task.flow.binding.job(task)
         return job
 
@@ -60,9 +60,9 @@ class ChunkRunner:
         """
         if task.settled:
             return None
-        meter, flow = self._dispatcher.meter, task.flow
-        if meter.heard:
-            meter.starting(task)
+        telemetry, flow = self._dispatcher.telemetry, task.flow
+        if telemetry.heard:
+            telemetry.starting(task)
         function, item = flow.binding.job(task)
         jobs, items = [task], [item]
         if most > 1 and flow.waiting:
@@ -120,17 +120,17 @@ class ChunkRunner:
         If none does, *go_on* is given another task for the slot, or None; then the results
         are delivered.
         """
-        swift = tasks[0].flow.binding.swift is not None
-        if swift:
+        lock_free = tasks[0].flow.binding.emit_lock_free is not None
+        if lock_free:
             for task in tasks:
                 if task.error is not None or task.value is SEVERAL:
-                    swift = False
+                    lock_free = False
                     break
         stack = here.stack
         stack.append(tasks[0])
         try:
-            if swift:
-                self._finish_swiftly(tasks, rest, go_on, stack)
+            if lock_free:
+                self._finish_lock_free(tasks, rest, go_on, stack)
             else:
                 self._finish_locked(tasks, rest, go_on)
         finally:
@@ -162,16 +162,16 @@ class ChunkRunner:
                 ended = task.started + task.took if known else now
                 task.flow.settle(task, value, task.error, ended)
             following = self._pass_on(tasks, rest)
-            entry = binding.claim()
+            entry = binding.begin_delivery()
             pending = dispatcher.pending()
         go_on(following)
         dispatcher.carry_out(pending)
         while entry is not None:
             binding.send(entry)
             with dispatcher.transaction:
-                entry = binding.again()
+                entry = binding.next_delivery()
 
-    def _finish_swiftly(  # noqa: C901 - the hot path of results, in one piece
+    def _finish_lock_free(  # noqa: C901 - the hot path of results, in one piece
         self,
         tasks: Sequence[Task],
         rest: Sequence[Task],
@@ -180,7 +180,7 @@ class ChunkRunner:
     ) -> None:
         """Deliver good results without the lock, as `ThreadRunner` does."""
         dispatcher = self._dispatcher
-        meter = dispatcher.meter
+        telemetry = dispatcher.telemetry
         flow = tasks[0].flow
         binding = flow.binding
         cell = [0]
@@ -211,18 +211,18 @@ class ChunkRunner:
         go_on(following)
         if pending is not None:
             dispatcher.carry_out(pending)
-        if meter.heard:
+        if telemetry.heard:
             for task in good:
-                meter.succeeded(task, task.started + task.took)
+                telemetry.succeeded(task, task.started + task.took)
         if good:
             stack[-1] = good[0]
-            binding.swift_many(good, cell)
+            binding.emit_many(good, cell)
         with dispatcher.lock:
             flow.counts.close(cell)
             flow.reserved -= len(good)
             if flow.capacity.bytes is not None and flow.waiting:
                 flow.mark_runnable()
-            entry = binding.claim()
+            entry = binding.begin_delivery()
             pending = dispatcher.pending()
         if pending is not None:
             dispatcher.carry_out(pending)

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from rxpool.backends import Backend
 from rxpool.pool._engine.binding import Binding, here
 from rxpool.pool._engine.registry import Registry
-from rxpool.pool._engine.telemetry import Meter
+from rxpool.pool._engine.telemetry import Telemetry
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.overdue import why_late
 from rxpool.pool._state.producers import Producers
@@ -62,13 +62,18 @@ class Dispatcher:
     """
 
     def __init__(
-        self, lock: Any, slots: Slots, registry: Registry, meter: Meter, backend: Backend
+        self,
+        lock: Any,
+        slots: Slots,
+        registry: Registry,
+        telemetry: Telemetry,
+        backend: Backend,
     ) -> None:
         self.lock = lock
         self.slots = slots
         self.effects = slots.effects
         self.registry = registry
-        self.meter = meter
+        self.telemetry = telemetry
         self.producers = Producers(slots.effects)
         self.backend = backend
         #: whether limits in time wait until a function has returned
@@ -111,21 +116,21 @@ class Dispatcher:
             calls.append(partial(task.flow.policies.judge, task, permit))
 
     def _record(self) -> None:
-        """Have the meter tell what was noted."""
-        slots, meter, effects = self.slots, self.meter, self.effects
+        """Have the telemetry tell what was noted."""
+        slots, telemetry, effects = self.slots, self.telemetry, self.effects
         notes, effects.notes = effects.notes, []
         if notes:
-            effects.calls.append(partial(meter.tell, notes))
+            effects.calls.append(partial(telemetry.tell, notes))
         now = self.now()
-        if slots.ring and not meter.due(now):
+        if slots.ring and not telemetry.due(now):
             return  # a look at levels now and then is enough while there is work
         active = slots.total - slots.free  # also while a result is being delivered
         waiting = sum(
             len(flow.waiting) + len(flow.parked) + flow.reserved
             for flow in self.registry.states()
         )
-        if meter.note_levels(active, waiting, now):
-            effects.calls.append(meter.tell_levels)
+        if telemetry.note_levels(active, waiting, now):
+            effects.calls.append(telemetry.tell_levels)
 
     def carry_out(self, pending: Pending | None) -> None:
         """Do what `pending` answered; the lock is not held."""
@@ -160,7 +165,7 @@ class Dispatcher:
         try:
             self._acquire()
             if task.flow.settle(task, value, error, self.now()):
-                entry = binding.claim()
+                entry = binding.begin_delivery()
             if entry is None:
                 following = self.slots.pass_on(task)
             pending = self.pending()
@@ -186,7 +191,7 @@ class Dispatcher:
             binding.send(entry)
             try:
                 self._acquire()
-                entry = binding.again()
+                entry = binding.next_delivery()
                 if entry is None:
                     following = self.slots.pass_on(task)
                 pending = self.pending()
@@ -222,17 +227,17 @@ class Dispatcher:
                 try:
                     inner()
                 except Exception as error:
-                    self.meter.fault("cancelling a task", error)
+                    self.telemetry.fault("cancelling a task", error)
         if tasks:
             for _ in range(self.backend.abandon(tasks) or 0):
-                self.meter.replaced("abandoned")
+                self.telemetry.replaced("abandoned")
 
     # -- results ----------------------------------------------------------------------
 
     def deliver_ready(self, flow: FlowState) -> None:
         """Something came out of *flow*: deliver it."""
         with self.transaction:
-            entry = flow.binding.claim()
+            entry = flow.binding.begin_delivery()
         self.deliver(flow.binding, entry)
 
     def deliver(self, binding: Binding, entry: Any) -> None:
@@ -246,7 +251,7 @@ class Dispatcher:
             while entry is not None:
                 binding.send(entry)
                 with self.lock:
-                    entry = binding.again()
+                    entry = binding.next_delivery()
                     pending = self.pending()
                 self.carry_out(pending)
         finally:

@@ -19,7 +19,7 @@ from rxpool.pool._engine.foreign import ForeignBackend
 from rxpool.pool._engine.graph import Graph
 from rxpool.pool._engine.registry import Registry
 from rxpool.pool._engine.runner import Runner
-from rxpool.pool._engine.telemetry import Meter
+from rxpool.pool._engine.telemetry import Telemetry
 from rxpool.pool._engine.thread_runner import ThreadRunner
 from rxpool.pool._engine.timeouts import Timeouts
 from rxpool.pool._state.slots import Slots
@@ -32,7 +32,7 @@ class Engine:
 
     Its parts, each in a file of its own: `slots` (the state), `registry` (what is open),
     `dispatcher` (starts, settles, delivers), `back_pressure` (who waits), `timeouts`,
-    `failures`, `meter` (what is told), and the `runner` that the backend calls.
+    `failures`, `telemetry` (what is told), and the `runner` that the backend calls.
     """
 
     def __init__(self, name: str, slots: int, backend: Backend) -> None:
@@ -44,21 +44,25 @@ class Engine:
         self.slots.max_bytes = backend.max_bytes
         self.effects = self.slots.effects
         self.registry = Registry(name, self.slots, self.lock)
-        self.meter = Meter(name, self.now, self._listen, backend.lane)
-        self.dispatcher = Dispatcher(self.lock, self.slots, self.registry, self.meter, backend)
-        self.transaction = self.dispatcher.transaction
+        self.telemetry = Telemetry(name, self.now, self._listen, backend.lane)
+        dispatcher = self.dispatcher = Dispatcher(
+            self.lock, self.slots, self.registry, self.telemetry, backend
+        )
+        self.transaction = dispatcher.transaction
         self.graph = Graph()
         self._resizing = afresh(threading.Lock())
         # What sources are subscribed with, unless the subscriber says: virtual time.  On a
         # scheduler of threads a source that has to wait would take one away from the work.
         self.default_scheduler = backend.scheduler if backend.clock.virtual else None
-        self.timeouts = Timeouts(self.dispatcher)
-        self.failures = FailureHandler(self.dispatcher)
-        awaitables = Awaitables(self.dispatcher, self.timeouts)
-        threads = ThreadRunner(self.dispatcher, self.timeouts, awaitables)
-        chunks = ChunkRunner(self.dispatcher, self.timeouts, awaitables)
-        self.back_pressure = BackPressure(self.dispatcher, threads.perform)
-        self.runner = Runner(self.meter, threads, chunks, self.back_pressure.lend, self.lost)
+        self.timeouts = Timeouts(dispatcher)
+        self.failures = FailureHandler(dispatcher)
+        awaitables = Awaitables(dispatcher, self.timeouts)
+        threads = ThreadRunner(dispatcher, self.timeouts, awaitables)
+        chunks = ChunkRunner(dispatcher, self.timeouts, awaitables)
+        self.back_pressure = BackPressure(dispatcher, threads.perform)
+        self.runner = Runner(
+            self.telemetry, threads, chunks, self.back_pressure.lend, self.lost
+        )
         backend.bind(self.runner, slots)
         heed(self)
 
@@ -73,7 +77,7 @@ class Engine:
 
     def resize(self, slots: int) -> None:
         """Have another number of slots."""
-        with self._resizing:  # the backend and the books agree on who came last
+        with self._resizing:  # the backend and the state agree on who came last
             self.backend.resize(slots)
             with self.transaction:
                 self.slots.resize(slots)
@@ -95,7 +99,7 @@ class Engine:
         # One that what was accepted opens while the pool closes is not cut short either.
         registry = self.registry
         nested = registry.works_here() or (registry.closing and registry.brings_here())
-        self.meter.look()
+        self.telemetry.look()
         if waits:
             self.back_pressure.step_aside()
         with self.lock:
@@ -116,7 +120,7 @@ class Engine:
             alarm.dispose()
         policies = state.policies
         if policies is not None and policies.policies.breaker is not None:
-            self.meter.unfollow(policies.policies.breaker)
+            self.telemetry.unfollow(policies.policies.breaker)
 
     def look_below(self, flow: Node) -> Way | None:
         """*flow* is about to end: where its items went.
@@ -155,7 +159,7 @@ class Engine:
         with self.lock:
             cancelled = self.registry.sums().sums["cancelled"] - before
         if cancelled:
-            self.meter.chronicle.terminated(reason, cancelled)
+            self.telemetry.task_log.terminated(reason, cancelled)
 
     def wait_for(self, tail: Node) -> None:
         """A closing pool is to wait for a stage that its results go through."""
@@ -191,7 +195,7 @@ class Engine:
             binding.forked(why)
             binding.state.forsake()
         self.slots.forsake()
-        self.meter.forked()
+        self.telemetry.forked()
 
 
 not_followed(Engine, BackPressure)

@@ -27,7 +27,7 @@ class FailureHandler:
         """Have *policies* decide over the tasks of a new flow."""
         if policies.any:
             if policies.breaker is not None:
-                self._dispatcher.meter.follow(policies.breaker)
+                self._dispatcher.telemetry.follow(policies.breaker)
             later = self._dispatcher.effects.later.extend
             gate = Gate(policies, fn, self._dispatcher.clock, self._wake, self._judge, later)
             flow.policies = gate
@@ -99,15 +99,15 @@ class FailureHandler:
         groups = groups_of(task.item, results, again, flow.results.ordered)
         with self._dispatcher.lock:
             parts = task.flow.parking.divide(task, groups)
-        if parts is not None and self._dispatcher.meter.heard:
-            self._dispatcher.meter.retried(task, results[min(again)], longest)
+        if parts is not None and self._dispatcher.telemetry.heard:
+            self._dispatcher.telemetry.retried(task, results[min(again)], longest)
         for part in parts or ():
             self._wait_for(part, longest)
         self._dispatcher.deliver_ready(flow)
 
     def _try_again(self, task: Task, error: BaseException, wait: float) -> None:
         dispatcher = self._dispatcher
-        heard = dispatcher.meter.heard
+        heard = dispatcher.telemetry.heard
         with dispatcher.lock:
             other = task.flow.parking.next_attempt(task)
             if other is None:
@@ -121,7 +121,7 @@ class FailureHandler:
             dispatcher.carry_out(pending)
             return
         if heard:
-            dispatcher.meter.retried(task, error, wait)
+            dispatcher.telemetry.retried(task, error, wait)
         self._wait_for(other, wait)
 
     def _wait_for(self, other: Task, wait: float) -> None:

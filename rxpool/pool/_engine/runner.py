@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from rxpool.pool._engine.chunk_runner import ChunkRunner
-from rxpool.pool._engine.telemetry import Meter
+from rxpool.pool._engine.telemetry import Telemetry
 from rxpool.pool._engine.thread_runner import ThreadRunner
 from rxpool.pool._state.task import Task
 
@@ -15,16 +15,16 @@ class Runner:
 
     def __init__(
         self,
-        meter: Meter,
+        telemetry: Telemetry,
         threads: ThreadRunner,
         chunks: ChunkRunner,
         lend: Callable[[Task], None],
         lost: Callable[[str], None],
     ) -> None:
         self._lend, self._lost = lend, lost
-        self.progress = meter.progress
-        self.fault = meter.fault
-        self.replaced = meter.replaced
+        self.progress = telemetry.progress
+        self.fault = telemetry.fault
+        self.replaced = telemetry.replaced
         self.perform = threads.perform
         self.work = threads.work
         self.handle = chunks.handle

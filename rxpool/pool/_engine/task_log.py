@@ -1,4 +1,4 @@
-"""`Chronicle`: what happens to tasks and workers, in the log."""
+"""`TaskLog`: what happens to tasks and workers, in the log."""
 
 import logging
 from itertools import count
@@ -7,10 +7,10 @@ from typing import Any
 from rxpool._log import log
 from rxpool.pool._state.task import Task
 
-__all__ = ("Chronicle",)
+__all__ = ("TaskLog",)
 
 
-class Chronicle:
+class TaskLog:
     """Logs by structlog's bound fields: pool, flow, task and attempt.
 
     What a program also learns by an outcome or an event is logged at INFO, the start of each

@@ -1,4 +1,4 @@
-"""`Meter`: what a pool tells of its work, as metric events and as records of attempts."""
+"""`Telemetry`: what a pool tells of its work, as metric events and as records of attempts."""
 
 import threading
 from collections import deque
@@ -16,13 +16,13 @@ from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, resources
 from rxpool.metrics.names import error_type
 from rxpool.policies import BreakerEvent, CircuitBreaker
-from rxpool.pool._engine.task_log import Chronicle
-from rxpool.pool._engine.trace_lanes import Lanes
+from rxpool.pool._engine.task_log import TaskLog
+from rxpool.pool._engine.trace_lanes import TraceLanes
 from rxpool.pool._state.effects import ATTEMPT, SETTLED, Note
 from rxpool.pool._state.task import NOT_YET, Task
 from rxpool.tasks import Progress
 
-__all__ = ("Meter",)
+__all__ = ("Telemetry",)
 
 _OFTEN: Final = 0.01  #: seconds between two looks at gauges, unless something came to rest
 
@@ -44,7 +44,7 @@ class _Taker(ObserverBase[MetricEvent]):
         """The pool is closed."""
 
 
-class Meter:
+class Telemetry:
     """Turns notes of the state into events, for whoever listens.
 
     ``heard`` says whether anybody does; the state takes notes only then.  Notes come from
@@ -61,7 +61,7 @@ class Meter:
     ) -> None:
         self.heard = False
         self.now = now
-        self.chronicle = Chronicle(name)
+        self.task_log = TaskLog(name)
         self._name = name
         self.faults: Broadcast[BaseException] = Broadcast("faults")
         self.progressed: Broadcast[Progress[Any]] = Broadcast("progress")
@@ -74,7 +74,7 @@ class Meter:
         self._lock = afresh(threading.Lock())
         self._looking = afresh(threading.Lock())
         self._lane_of = lane
-        self._lanes = Lanes(name)
+        self._lanes = TraceLanes(name)
         self._active = self._waiting = 0  # levels; these and the next under the engine's lock
         self._levels: deque[tuple[int, int | None]] = deque()  # changes that are to be told
         self._telling = threading.Lock()  # held by who tells them
@@ -99,8 +99,8 @@ class Meter:
     def look(self) -> None:
         """Somebody came or left, or may have set up logging."""
         with self._looking:  # who looks last has seen everything
-            self.chronicle.look()
-            self.heard = self.metrics.heard or self.attempts.heard or self.chronicle.wanted
+            self.task_log.look()
+            self.heard = self.metrics.heard or self.attempts.heard or self.task_log.wanted
             self._changed(self.heard)
 
     def forked(self) -> None:
@@ -177,7 +177,7 @@ class Meter:
         took = max(0.0, ended - started)
         crashed = isinstance(error, (WorkerCrashed, PoisonItem))
         if error is not None:
-            self.chronicle.failed(task, error, crashed)
+            self.task_log.failed(task, error, crashed)
         if self.metrics.heard:
             attributes: dict[str, str] = self._good
             if error is not None:
@@ -206,7 +206,7 @@ class Meter:
 
     def starting(self, task: Task) -> None:
         """An attempt is about to run; only of some is this told, but always before its end."""
-        self.chronicle.started(task)
+        self.task_log.started(task)
 
     def succeeded(self, task: Task, ended: float) -> None:
         """A task ended well without the lock."""
@@ -221,7 +221,7 @@ class Meter:
 
     def retried(self, task: Task, error: BaseException, wait: float) -> None:
         """There will be another attempt in *wait* seconds."""
-        self.chronicle.retried(task, error, wait)
+        self.task_log.retried(task, error, wait)
         if self.metrics.heard:
             kind = {"error.type": error_type(type(error))} | self._pool
             self.emit("rxpool.retry.attempts", 1, "{attempt}", kind)
@@ -229,7 +229,7 @@ class Meter:
 
     def replaced(self, reason: str) -> None:
         """A worker is gone, and another takes its place."""
-        self.chronicle.replaced(reason)
+        self.task_log.replaced(reason)
         self.emit("rxpool.worker.restarts", 1, "{restart}", {"reason": reason} | self._pool)
 
     def resources(self, pids: Sequence[int]) -> dict[int, Resources]:

@@ -15,7 +15,7 @@ from rxpool.pool._state.task import Task
 
 __all__ = ("ThreadRunner",)
 
-_SWIFTLY: Final = 256  #: tasks that a worker runs between two looks at the books
+_LOCK_FREE_RUN: Final = 256  #: tasks that a worker runs between two looks at the state
 
 
 class ThreadRunner:
@@ -48,18 +48,18 @@ class ThreadRunner:
         try:
             while task is not None:
                 stack[-1] = task
-                if task.flow.binding.swift is None:
+                if task.flow.binding.emit_lock_free is None:
                     task = self._step(task, note)
                 else:
-                    task = self._swift(task, note, stack)
+                    task = self._run_lock_free(task, note, stack)
         finally:
             stack.pop()
 
     def _step(self, task: Task, note: Any) -> Task | None:
         """Run one task and settle it under the lock."""
         task.note = note
-        if self._dispatcher.meter.heard:
-            self._dispatcher.meter.starting(task)
+        if self._dispatcher.telemetry.heard:
+            self._dispatcher.telemetry.starting(task)
         task.started = self._dispatcher.now()
         if task.settled:  # cancelled before it started
             return self._dispatcher.settle(task, None, None)
@@ -80,24 +80,24 @@ class ThreadRunner:
             return self._go_on(task, value, context)
         return self._dispatcher.settle(task, value, None)
 
-    def _swift(self, task: Task, note: Any, stack: list[Task]) -> Task | None:  # noqa: C901 - the lock-free loop: its branches are its price
+    def _run_lock_free(self, task: Task, note: Any, stack: list[Task]) -> Task | None:  # noqa: C901 - the lock-free loop: its branches are its price
         """Run tasks of one flow in completion order, most of them without the lock.
 
         Under contention every lock operation costs a switch of threads, which for short
         tasks is many times the work.  So as long as more tasks of this flow wait, and there
         is nothing else to see to, a worker goes from one to the next by atomic operations
         alone: `waiting.popleft` takes a task, `tasks.remove` wins the right to settle it,
-        and the binding's `swift` delivers it.  The count of running tasks stays as it is,
+        and the binding's `emit` delivers it.  The count of running tasks stays as it is,
         and succeeded ones are counted in a cell of the worker's own.
         """
         flow = task.flow
         binding = flow.binding
-        fn, swift = binding.fn, binding.swift
+        fn, emit = binding.fn, binding.emit_lock_free
         pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
         dispatcher, special = self._dispatcher, self._special
         producers, now, slots = dispatcher.producers.waiting, dispatcher.now, dispatcher.slots
-        ring, meter = slots.ring, dispatcher.meter
-        cell = [0]  # successes that the books do not have yet
+        ring, telemetry = slots.ring, dispatcher.telemetry
+        cell = [0]  # successes that the state do not have yet
         value = error = None
         work = False
         timed = flow.times.watched
@@ -106,8 +106,8 @@ class ThreadRunner:
         known: Any = None  # a type that is known to be no work
         gate, permit = flow.gate, -1
         task.note = note
-        if meter.heard:
-            meter.starting(task)
+        if telemetry.heard:
+            telemetry.starting(task)
         started = now()
         while True:
             task.started = started
@@ -129,7 +129,7 @@ class ThreadRunner:
                     work = True
                     break
                 known = type(value)
-            if cell[0] >= _SWIFTLY or len(ring) > 1 or not task.slot or slots.free < 0:
+            if cell[0] >= _LOCK_FREE_RUN or len(ring) > 1 or not task.slot or slots.free < 0:
                 break
             try:
                 remove(task)
@@ -145,19 +145,19 @@ class ThreadRunner:
             cell[0] += 1
             if gate is not None:
                 gate.good(task, ended)
-            if meter.heard:
-                meter.succeeded(task, ended)
-            started = now() if swift(task) else ended
+            if telemetry.heard:
+                telemetry.succeeded(task, ended)
+            started = now() if emit(task) else ended
             if not task.slot:  # the subscriber waited for this pool
-                return self._stop_swift(task, cell, False)
+                return self._stop_lock_free(task, cell, False)
             if gate is not None and (permit := gate.permit(started)) < 0:
-                return self._stop_swift(task, cell, False)
+                return self._stop_lock_free(task, cell, False)
             try:
                 following = pop()
             except IndexError:
                 if gate is not None:
                     gate.unused(permit)
-                return self._stop_swift(task, cell, False)
+                return self._stop_lock_free(task, cell, False)
             following.attempts += 1
             if gate is not None:
                 following.permit = permit
@@ -166,15 +166,15 @@ class ThreadRunner:
             task.slot = False
             stack[-1] = task = following
             add(task)
-            if meter.heard:
-                meter.starting(task)
+            if telemetry.heard:
+                telemetry.starting(task)
             if flow.cancellation.reason is not None:
                 # The flow is being cancelled, perhaps without having seen this task.
                 try:
                     remove(task)
                 except KeyError:
                     break
-                return self._stop_swift(task, cell, True)
+                return self._stop_lock_free(task, cell, True)
             # There may be room since the task was taken.
             if producers and dispatcher.wake_producers(flow):
                 started = now()
@@ -187,8 +187,8 @@ class ThreadRunner:
             return self._go_on(task, value, context)
         return self._dispatcher.settle(task, value, error)
 
-    def _stop_swift(self, task: Task, cell: list[int], disown: bool) -> Task | None:
-        """The worker runs no task of the flow any more: back to the books."""
+    def _stop_lock_free(self, task: Task, cell: list[int], disown: bool) -> Task | None:
+        """The worker runs no task of the flow any more: back to the state."""
         flow = task.flow
         binding = flow.binding
         with self._dispatcher.lock:
@@ -198,7 +198,7 @@ class ThreadRunner:
                 task.flow.cancellation.disown(task)
             if flow.waiting:
                 flow.mark_runnable()
-            entry = binding.claim()
+            entry = binding.begin_delivery()
             following = self._dispatcher.slots.pass_on(task) if entry is None else None
             pending = self._dispatcher.pending()
         if entry is None and pending is None and self._dispatcher.registry.foreign is None:

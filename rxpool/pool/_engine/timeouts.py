@@ -62,7 +62,7 @@ class Timeouts:
                     ended.append(task)
                 else:
                     task.flow.parking.fail(task, error)
-            entry = flow.binding.claim()
+            entry = flow.binding.begin_delivery()
             pending = self._dispatcher.pending()
         for task, error in far:
             self._dispatcher.backend.end(task, error)

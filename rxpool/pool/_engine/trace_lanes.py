@@ -1,11 +1,11 @@
-"""`Lanes`: names for places where work ran side by side, where workers have none."""
+"""`TraceLanes`: names for places where work ran side by side, where workers have none."""
 
-__all__ = ("Lanes",)
+__all__ = ("TraceLanes",)
 
 _MANY = 10_000  #: lanes that are kept
 
 
-class Lanes:
+class TraceLanes:
     """Gives each span of time a lane in which nothing else ran meanwhile.
 
     No clock, no thread: spans come in as they end.

@@ -40,7 +40,7 @@ class _Calls(Protocol):
 class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
     """The results of a batch, in the order of its items.
 
-    Items go into the books as there is room.  One thread at a time brings them there, and
+    Items go into the state as there is room.  One thread at a time brings them there, and
     only that one touches `_rest` and `_held`; one at a time tells of progress.  Nobody waits
     for either.  ``_guard`` makes one step of counting what is settled and leaving the count
     to be told; nothing foreign is called under it.
@@ -91,7 +91,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
         self._held = None
 
     def _feed(self) -> None:
-        """Bring items to the books while there is room, and come back when there is."""
+        """Bring items to the state while there is room, and come back when there is."""
         self._feeding.run(self._bring)
 
     def _bring(self) -> None:
@@ -141,7 +141,7 @@ class BatchFuture(PoolFuture[list[_R]], Generic[_R]):
                 try:
                     self._on_progress(settled, self._total)
                 except BaseException as error:
-                    self._flow._engine.meter.fault("on_progress", error)
+                    self._flow._engine.telemetry.fault("on_progress", error)
             if settled == self._total:
                 self._end()
 

@@ -28,7 +28,7 @@ from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import FULL, STARTED
 from rxpool.pool._state.task import Task, Withdrawn
 
-__all__ = ("Calls", "PoolFuture", "let_go")
+__all__ = ("PoolFuture", "SubmitFlow", "let_go")
 
 _R = TypeVar("_R")
 
@@ -40,7 +40,7 @@ class PoolFuture(Future[_R], Generic[_R]):
     result runs the call itself if no worker has started it.
     """
 
-    def __init__(self, calls: "Calls") -> None:
+    def __init__(self, calls: "SubmitFlow") -> None:
         super().__init__()
         self._calls = calls
         self._task: Task | None = None
@@ -111,7 +111,7 @@ def let_go(future: Any) -> None:
         waiter.add_exception(future)
 
 
-class Calls:
+class SubmitFlow:
     """The flow of all calls of `submit`; each result goes to its own future."""
 
     collects = True
@@ -121,7 +121,7 @@ class Calls:
     def __init__(self, engine: Engine, state: FlowState) -> None:
         self.state = state
         self.fn: Any = self._call
-        self.swift: Callable[[Task], bool] | None = None
+        self.emit_lock_free: Callable[[Task], bool] | None = None
         self.sources: list[Node] = []
         self.engine = self._engine = engine
         self._opened = False
@@ -212,7 +212,7 @@ class Calls:
     def _accept(self, task: Task, waits: bool, admitted: bool) -> bool:
         engine, state = self._engine, self.state
         if not self._opened:
-            engine.meter.look()
+            engine.telemetry.look()
         while True:
             entry = None
             with engine.lock:
@@ -220,7 +220,7 @@ class Calls:
                 verdict = engine.slots.accept(state, task)
                 if verdict != FULL:
                     self._open()
-                    entry = self.claim()  # it may have been dropped
+                    entry = self.begin_delivery()  # it may have been dropped
                 pending = engine.dispatcher.pending()
             if verdict == STARTED:
                 engine.dispatcher.start((task,))
@@ -245,12 +245,12 @@ class Calls:
             self._opened = True
             self._engine.registry.enter(self, False)
 
-    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
-        """Never called: there is no `swift`."""
+    def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+        """Never called: there is no `emit_lock_free`."""
         raise AssertionError(tasks)
 
     def withdraw(self, future: PoolFuture[Any]) -> bool:
-        """Take a call that waits out of the books; whether it did."""
+        """Take a call that waits out of the state; whether it did."""
         engine = self._engine
         task = future._task
         with engine.transaction:
@@ -273,11 +273,11 @@ class Calls:
         """This thread is going to wait for a call."""
         self._engine.back_pressure.step_aside()
 
-    def claim(self) -> Any:
+    def begin_delivery(self) -> Any:
         """A call that ended; calls are independent, so there is no turn to wait for."""
         return self.state.fetch()
 
-    again = claim
+    next_delivery = begin_delivery
 
     def delivering(self) -> bool:
         """Futures take their results at once."""
@@ -294,7 +294,7 @@ class Calls:
     def send(self, entry: Task) -> None:
         """Settle the future of a call."""
         future = self._future(entry)
-        # A result keeps neither the arguments nor the books alive.
+        # A result keeps neither the arguments nor the state alive.
         future._task = None
         try:
             if entry.error is not None:
@@ -304,7 +304,7 @@ class Calls:
         except InvalidStateError:
             pass  # cancelled meanwhile
         except BaseException as error:  # of a callback; futures see to an Exception
-            self._engine.meter.fault("a callback of a future", error)
+            self._engine.telemetry.fault("a callback of a future", error)
             if ends_program(error):
                 raise
         self._unsettled.discard(future)
@@ -326,7 +326,7 @@ class Calls:
         with engine.transaction:
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
-            entry = self.claim()
+            entry = self.begin_delivery()
         engine.dispatcher.abandon(tasks)
         engine.dispatcher.deliver(self, entry)
 

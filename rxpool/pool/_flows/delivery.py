@@ -1,4 +1,4 @@
-"""`Outflow`: how the results of a flow reach its observer."""
+"""`ObserverDelivery`: how the results of a flow reach its observer."""
 
 import threading
 from collections.abc import Callable, Collection, Sequence
@@ -17,7 +17,7 @@ from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.tally import Tally
 from rxpool.pool._state.task import NOT_YET, Task
 
-__all__ = ("Outflow", "outcome_of")
+__all__ = ("ObserverDelivery", "outcome_of")
 
 _END: Final[Any] = object()  #: instead of an entry: the end of the stream is to be delivered
 
@@ -36,7 +36,7 @@ def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
     return Failure(task.item, task.error, task.attempts, waited, took)
 
 
-class Outflow:
+class ObserverDelivery:
     """Gives results to the observer, one at a time.
 
     Whoever holds the `_token` delivers until there is nothing more; others leave their
@@ -61,10 +61,10 @@ class Outflow:
         "_tally",
         "_token",
         "collects",
+        "emit_lock_free",
         "engine",
         "name",
         "state",
-        "swift",
         "watchers",
     )
 
@@ -99,7 +99,9 @@ class Outflow:
         self._now = engine.now
         # Where an inlet or a bound of the flow's own has to be looked at, that needs the lock.
         plain = inlet is None and state.capacity.concurrency is None and state.lock_free
-        self.swift: Callable[[Task], bool] | None = self._swift if plain else None
+        self.emit_lock_free: Callable[[Task], bool] | None = (
+            self._emit_lock_free if plain else None
+        )
 
     @property
     def ended(self) -> bool:
@@ -130,7 +132,7 @@ class Outflow:
         """Whether this is one of *flows*, or its results go into one of them."""
         if self.state in flows:
             return True
-        return isinstance(self._inlet, Outflow) and self._inlet.leads_to(flows)
+        return isinstance(self._inlet, ObserverDelivery) and self._inlet.leads_to(flows)
 
     def learn(self, fed: Any) -> bool:
         """A result goes into *fed*, which has no room: from now on look before the next.
@@ -140,22 +142,26 @@ class Outflow:
         """
         if self._over or self._engine is not getattr(fed, "engine", None):
             return False
-        if self._inlet is None and isinstance(fed, Outflow):
+        if self._inlet is None and isinstance(fed, ObserverDelivery):
             self._inlet = fed
-            self.swift = None
+            self.emit_lock_free = None
         return self._inlet is fed
 
     def blocker(self) -> FlowState | None:
         """The flow of this pool that keeps this one's results from going on."""
         inlet = self._inlet
-        if self._paused and isinstance(inlet, Outflow) and inlet._engine is self._engine:
+        if (
+            self._paused
+            and isinstance(inlet, ObserverDelivery)
+            and inlet._engine is self._engine
+        ):
             return inlet.state
         return None
 
-    def claim(self) -> Any:
+    def begin_delivery(self) -> Any:
         """What to deliver now, or None.  The engine's lock is held.
 
-        With an entry goes the token; `again` gives it back.
+        With an entry goes the token; `next_delivery` gives it back.
         """
         if self._paused or self._over:
             return None
@@ -182,15 +188,17 @@ class Outflow:
             return _END
         return None
 
-    def again(self) -> Any:
+    def next_delivery(self) -> Any:
         """What to deliver after the last, or None.  The engine's lock is held."""
         self._token.release()
-        return self.claim()
+        return self.begin_delivery()
 
-    def _swift(self, task: Task) -> bool:
+    def _emit_lock_free(self, task: Task) -> bool:
         """Deliver *task* without the engine's lock, or leave it to who delivers already."""
         done, token = self.state.done, self._token
-        if self.swift is None:  # an inlet was learnt: `claim` looks whether it has room
+        if (
+            self.emit_lock_free is None
+        ):  # an inlet was learnt: `begin_delivery` looks whether it has room
             done.append(task)
             return False
         if token.acquire(False):
@@ -210,15 +218,15 @@ class Outflow:
         self._deliver_rest()
         return True
 
-    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+    def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """The same for several that ended well; *cell* counts each before it is delivered."""
         if self.state.done or not self._token.acquire(False):
             for task in tasks:
                 cell[0] += 1
-                self._swift(task)
+                self._emit_lock_free(task)
             return
         counted = cell[0] + len(tasks)
-        if self._outcomes or type(self)._give is not Outflow._give:
+        if self._outcomes or type(self)._give is not ObserverDelivery._give:
             for task in tasks:
                 cell[0] += 1
                 if not self._over:
@@ -239,7 +247,7 @@ class Outflow:
         """Deliver what others left, and give the token back."""
         done, token = self.state.done, self._token
         while True:
-            while done and not self._over and self.swift is not None:
+            while done and not self._over and self.emit_lock_free is not None:
                 try:
                     entry = done.popleft()
                 except IndexError:  # disposed on another thread
@@ -248,16 +256,21 @@ class Outflow:
                 self.send(entry)
             token.release()
             # Look again: what came in meanwhile was left by one who found the token taken.
-            # Once there is an inlet the rest is for `claim`.
-            if not done or self._over or self.swift is None or not token.acquire(False):
+            # Once there is an inlet the rest is for `begin_delivery`.
+            if (
+                not done
+                or self._over
+                or self.emit_lock_free is None
+                or not token.acquire(False)
+            ):
                 return
 
     def send(self, entry: Any) -> None:
         """Deliver an entry to the observer."""
         try:
             if type(entry) is Task:
-                if self.state.results.ordered and self._engine.meter.heard:
-                    self._engine.meter.reordered(entry)
+                if self.state.results.ordered and self._engine.telemetry.heard:
+                    self._engine.telemetry.reordered(entry)
                 self._give(entry)
             elif entry is _END:
                 self._finish()
@@ -270,7 +283,7 @@ class Outflow:
         self.dispose()
         if isinstance(error, (TaskCancelled, PoolClosed)) and self._engine.registry.terminated:
             return  # a subscriber without on_error, told that the pool was terminated
-        self._engine.meter.fault(f"a subscriber of {self.name}", error)
+        self._engine.telemetry.fault(f"a subscriber of {self.name}", error)
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and not isinstance(error, Exception):
             raise error  # KeyboardInterrupt belongs to the program
@@ -344,7 +357,7 @@ class Outflow:
     def _resume(self) -> None:
         with self._engine.transaction:
             self._paused = False
-            entry = self.claim()
+            entry = self.begin_delivery()
         self._engine.dispatcher.deliver(self, entry)  # type: ignore[arg-type]
 
     def forked(self, why: str) -> None:

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from rxpool._core.sleeper import Sleeper
-from rxpool.pool._flows.imap_flow import Feed
+from rxpool.pool._flows.imap_flow import ImapFlow
 
 __all__ = ("Results",)
 
@@ -20,7 +20,7 @@ class Results(Generic[_R]):
     block or dropping the iterator cancels what is not done.
     """
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: ImapFlow) -> None:
         self._feed = feed
 
     def __iter__(self) -> Iterator[_R]:

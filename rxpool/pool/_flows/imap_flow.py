@@ -1,4 +1,4 @@
-"""`Feed`: the flow of one `pool.imap`, which reads its input as far ahead as it may."""
+"""`ImapFlow`: the flow of one `pool.imap`, which reads its input as far ahead as it may."""
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.tally import Tally
 from rxpool.pool._state.task import Task
 
-__all__ = ("Feed",)
+__all__ = ("ImapFlow",)
 
 
 _READ_FOR = 0.0005  #: seconds that input is read for before results are looked at again
@@ -29,7 +29,7 @@ _READ_MOST = 512  #: items read between two looks at the results
 _READ_AT_ONCE = 32  #: items read between two looks at the clock
 
 
-class Feed:
+class ImapFlow:
     """The flow of one `imap`: reads input, hands it over, and keeps results to be fetched.
 
     With *outcomes* the results are the outcomes of all items, as for `collect`.
@@ -72,7 +72,7 @@ class Feed:
         self._over = False
         self._foreign: str | None = None  # in a forked child: why nothing comes
         self.sources: list[Node] = []
-        self.swift = self._swift if state.lock_free else None
+        self.emit_lock_free = self._emit_lock_free if state.lock_free else None
         state.binding = self
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.
         engine.open(self, lend=not engine.backend.traits.runs_here)
@@ -91,7 +91,7 @@ class Feed:
         """See `Binding`."""
         return self.fn, task.item
 
-    def claim(self) -> Any:
+    def begin_delivery(self) -> Any:
         """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
         state = self.state
         if state.ended and not (state.waiting or state.running or state.parked):
@@ -102,30 +102,30 @@ class Feed:
             self._gate = None
         return None
 
-    again = claim
+    next_delivery = begin_delivery
 
     def _done(self) -> None:
         self._engine.forget(self)
 
-    def _swift(self, task: Task) -> bool:
+    def _emit_lock_free(self, task: Task) -> bool:
         """Leave the result for the consumer; wake it if it waits."""
         self.state.done.append(task)
         if self._gate is None:
             return False
         with self._engine.transaction:
-            self.claim()
+            self.begin_delivery()
         return True
 
-    def swift_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
+    def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """The same for several that ended well; *cell* counts them."""
         cell[0] += len(tasks)
         self.state.done.extend(tasks)
         if self._gate is not None:
             with self._engine.transaction:
-                self.claim()
+                self.begin_delivery()
 
     def send(self, entry: Any) -> None:
-        """Never called: `claim` gives nothing."""
+        """Never called: `begin_delivery` gives nothing."""
         raise AssertionError(entry)
 
     def delivering(self) -> bool:
@@ -149,7 +149,7 @@ class Feed:
             self.state.ended = True
             self.state.capacity.unfetched = True
             self.state.mark_runnable()
-            self.claim()
+            self.begin_delivery()
 
     def condemn(self, error: Exception, fed: bool) -> None:
         """Read no more input.  Locked."""
@@ -166,7 +166,7 @@ class Feed:
             self.state.ended = True
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
-            self.claim()
+            self.begin_delivery()
         engine.forget(self)
         engine.dispatcher.abandon(tasks)
 
@@ -193,7 +193,7 @@ class Feed:
             tasks = self.state.cancellation.running(reason, False, engine.now())
             self.state.cancellation.waiting(reason, False)
             self.state.results.discard()
-            self.claim()
+            self.begin_delivery()
         self.values.clear()
         self._odd.clear()
         engine.forget(self)

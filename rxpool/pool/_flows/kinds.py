@@ -12,7 +12,7 @@ from rxpool._core.causes import as_failure
 from rxpool.errors import InvalidItem
 from rxpool.outcomes import Failure
 from rxpool.pool._flows.delivery import outcome_of
-from rxpool.pool._flows.subscription import Flow
+from rxpool.pool._flows.subscription import MapFlow
 from rxpool.pool._state.slots import STARTED
 from rxpool.pool._state.task import Task
 
@@ -50,10 +50,10 @@ class OfBatches:
         return checks.results_of_batch(results, len(batch), _NO_LISTS)
 
 
-class BatchFlow(Flow):
+class BatchFlow(MapFlow):
     """Batches in, the results of their items out.
 
-    A task is one batch; the books of a flow that bisects halve those that fail.
+    A task is one batch; the state of a flow that bisects halve those that fail.
     """
 
     __slots__ = ()
@@ -92,7 +92,7 @@ class BatchFlow(Flow):
                 self._count(error)
 
 
-class SwitchFlow(Flow):
+class SwitchFlow(MapFlow):
     """A new item cancels the one before it."""
 
     __slots__ = ("_newest",)

@@ -17,12 +17,12 @@ from rxpool._core.waits import at_most
 from rxpool.errors import InvalidArgumentType, PoolClosed, WouldBlock
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.batch_future import BatchFuture
-from rxpool.pool._flows.calls import Calls, PoolFuture
+from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._state.report import FlowReport, counts_of
 from rxpool.pool._state.task import Task
 
-__all__ = ("ItemCalls", "ItemFuture", "MapWorker")
+__all__ = ("ItemFuture", "MapWorker", "WorkerFlow")
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
@@ -36,7 +36,7 @@ class ItemFuture(PoolFuture[_R], Generic[_R]):
         return super().cancel() if self._calls.withdraw(self) else self.cancelled()
 
 
-class ItemCalls(Calls):
+class WorkerFlow(SubmitFlow):
     """The flow of all items of a `MapWorker`."""
 
     def __init__(self, engine: Engine, options: FlowOptions, name: str) -> None:
@@ -46,7 +46,7 @@ class ItemCalls(Calls):
         state.chunkable = True
         self.fn = options.fn
         self.name = name
-        #: those with items that are not in the books yet; under the lock
+        #: those with items that are not in the state yet; under the lock
         self.batches: set[BatchFuture[Any]] = set()
         self.closed = False
         self._rank = options.rank if options.sorts else None
@@ -64,7 +64,7 @@ class ItemCalls(Calls):
         return self.fn, task.item
 
     def prepare(self, item: Any) -> ItemFuture[Any]:
-        """A future for *item*, which is not in the books yet."""
+        """A future for *item*, which is not in the state yet."""
         future: ItemFuture[Any] = ItemFuture(self)
         task = future._task = Task(self.state, item, self._engine.now())
         task.future = future
@@ -74,7 +74,7 @@ class ItemCalls(Calls):
         return future
 
     def enter(self, future: ItemFuture[Any], waits: bool) -> bool:
-        """Put it in the books; False if there is no room and the caller does not wait."""
+        """Put it in the state; False if there is no room and the caller does not wait."""
         task = future._task
         assert task is not None
         if self._rank is not None:
@@ -95,11 +95,11 @@ class ItemCalls(Calls):
         with engine.transaction:
             self._open()
             self.state.refuse(task, error)
-            entry = self.claim()
+            entry = self.begin_delivery()
         engine.dispatcher.deliver(self, entry)
 
     def withdraw(self, future: PoolFuture[Any]) -> bool:
-        """See `Calls`; of one that waits for something else than a worker it is too late."""
+        """See there; of one that waits for something else than a worker it is too late."""
         with self._engine.lock:
             task = future._task
             if task is None or task not in self.state.waiting:
@@ -149,7 +149,7 @@ class MapWorker(Generic[_T, _R]):
             engine.registry.check_open()
         self._engine = engine
         self._pool = pool  # which is kept as long as this is
-        self._calls = ItemCalls(engine, options, name)
+        self._calls = WorkerFlow(engine, options, name)
         self.name = name
 
     def __repr__(self) -> str:

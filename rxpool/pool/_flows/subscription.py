@@ -10,17 +10,17 @@ from reactivex.disposable import SingleAssignmentDisposable
 from rxpool._core.causes import as_failure, ends_program
 from rxpool._core.inlet import Inlet, Node, flows, tell_watchers
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._flows.delivery import Outflow
+from rxpool.pool._flows.delivery import ObserverDelivery
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING
 from rxpool.pool._state.tally import Tally
 from rxpool.pool._state.task import Task
 
-__all__ = ("Flow",)
+__all__ = ("MapFlow",)
 
 
-class Flow(Outflow):
+class MapFlow(ObserverDelivery):
     """Takes items from the source, and has them run."""
 
     __slots__ = (
@@ -35,7 +35,7 @@ class Flow(Outflow):
     )
 
     fn: Any
-    swift: Callable[[Task], bool] | None
+    emit_lock_free: Callable[[Task], bool] | None
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Flow(Outflow):
         self.fn = options.fn
         if options.max_failures is not None:
             self._tally = Tally(name, options.max_failures)
-            self.swift = None  # every result is counted
-        self._meter = engine.meter
+            self.emit_lock_free = None  # every result is counted
+        self._meter = engine.telemetry
         self.sources: list[Node] = []
         self.upstream = SingleAssignmentDisposable()
         self._rank = options.rank if options.sorts else None
@@ -110,11 +110,11 @@ class Flow(Outflow):
                 ):
                     return
                 if verdict != FULL:
-                    entry = self.claim()
+                    entry = self.begin_delivery()
                 pending = self._engine.dispatcher.pending()
             except Exception as error:  # Overflow
                 state.ended, self._failure = True, error
-                entry, pending = self.claim(), self._engine.dispatcher.pending()
+                entry, pending = self.begin_delivery(), self._engine.dispatcher.pending()
                 verdict = DROPPED
             finally:
                 self._lock_release()
@@ -167,7 +167,7 @@ class Flow(Outflow):
                 return
             self.state.ended = True
             self._failure = error
-            entry = self.claim()
+            entry = self.begin_delivery()
         self._engine.dispatcher.deliver(self, entry)
 
     # -- the inlet for what is upstream ---------------------------------------------------
@@ -201,7 +201,7 @@ class Flow(Outflow):
         try:
             self.upstream.dispose()
         except Exception as error:
-            self._engine.meter.fault(f"leaving the source of {self.name}", error)
+            self._engine.telemetry.fault(f"leaving the source of {self.name}", error)
 
     def cut(self) -> None:
         """Take nothing more from the source; finish what was accepted."""
@@ -269,7 +269,7 @@ class Flow(Outflow):
             tasks = self.state.cancellation.running(reason, True, self._now())
             self.state.cancellation.waiting(reason, True)
             self._paused = False
-            entry = self.claim()
+            entry = self.begin_delivery()
         self._let_go_of_source()
         engine.dispatcher.abandon(tasks)
         engine.dispatcher.deliver(self, entry)
@@ -283,5 +283,5 @@ class Flow(Outflow):
             if self._over or self.state.ended:
                 return
             self.state.refuse(task, error)
-            entry = self.claim()
+            entry = self.begin_delivery()
         self._engine.dispatcher.deliver(self, entry)

@@ -98,7 +98,7 @@ class Task:
         self.item = item
         self.accepted = now
         self.attempts = 0
-        #: None: done, but counted as running until its worker stops (`ThreadRunner._swift`)
+        #: None: done, but counted as running until its worker stops (`ThreadRunner`)
         self.running: bool | None = False
         self.slot = False  # holds a slot of the pool
         self.placed = False  # has its place in the order of results
