@@ -22,7 +22,7 @@ from rxpool._checks import seconds_to_wait
 from rxpool._core.causes import as_failure, ends_program
 from rxpool.errors import PoolClosed
 from rxpool.pool import PoolFuture
-from rxpool.pool._flows.calls import let_go
+from rxpool.pool._flows.future import let_go
 
 __all__ = ("CANCELLED", "PENDING", "RUNNING", "FaceFuture", "Giver", "wake")
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
+from rxpool.pool._flows.calls import SubmitFlow
+from rxpool.pool._flows.future import PoolFuture
 from rxpool.pool._state.flow_state import FlowState
 
 __all__ = ("PoolExecutor",)

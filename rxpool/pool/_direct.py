@@ -10,8 +10,9 @@ from reactivex import abc
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.pool._as_executor import PoolExecutor
-from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
+from rxpool.pool._flows.calls import SubmitFlow
 from rxpool.pool._flows.collected import Collected, collect
+from rxpool.pool._flows.future import PoolFuture
 from rxpool.pool._flows.imap import Results
 from rxpool.pool._flows.imap_flow import ImapFlow
 from rxpool.pool._flows.map_worker import MapWorker

@@ -17,7 +17,8 @@ from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics import AttemptRecord, Resources, TraceWriter
 from rxpool.pool._direct import Direct
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
+from rxpool.pool._flows.calls import SubmitFlow
+from rxpool.pool._flows.future import PoolFuture
 from rxpool.pool._lifetime import Lifetime
 from rxpool.pool._profile import Profile
 from rxpool.pool._shutdown import Shutdown, left_by

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from rxpool._core.drain import Drain
 from rxpool._forks import afresh, bury
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._flows.calls import PoolFuture
+from rxpool.pool._flows.future import PoolFuture
 from rxpool.pool._state.flow_state import FlowState
 
 __all__ = ("BatchFuture",)

@@ -3,112 +3,24 @@
 # A future and the flow of calls know each other.
 # pyright: reportPrivateUsage=false
 
-import asyncio
-from collections.abc import Callable, Collection, Generator, Sequence
-from concurrent.futures import Future, InvalidStateError
-from concurrent.futures._base import (
-    CANCELLED,
-    CANCELLED_AND_NOTIFIED,
-    FINISHED,
-    PENDING,
-    RUNNING,
-)
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import InvalidStateError
 from contextvars import copy_context
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from rxpool._checks import seconds_to_wait
 from rxpool._core.causes import ends_program
 from rxpool._core.inlet import Node
 from rxpool._core.sleeper import Sleeper
-from rxpool._forks import bury, free
 from rxpool.backends import apply
-from rxpool.errors import PoolClosed
 from rxpool.pool._engine.engine import Engine
+from rxpool.pool._flows.future import PoolFuture
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import FULL, STARTED
 from rxpool.pool._state.task import Task, Withdrawn
 
-__all__ = ("PoolFuture", "SubmitFlow", "let_go")
+__all__ = ("SubmitFlow",)
 
 _R = TypeVar("_R")
-
-
-class PoolFuture(Future[_R], Generic[_R]):
-    """A `concurrent.futures.Future` that can also be awaited.
-
-    `cancel` succeeds while the call waits.  A task of the same pool that asks for the
-    result runs the call itself if no worker has started it.
-    """
-
-    def __init__(self, calls: "SubmitFlow") -> None:
-        super().__init__()
-        self._calls = calls
-        self._task: Task | None = None
-
-    def __await__(self) -> Generator[Any, None, _R]:
-        self._calls.help(self)
-        if not self.done():
-            # Not by the exception of a future of the loop: what is thrown into a coroutine is
-            # not always what comes out of it.
-            sleeper = Sleeper()
-            self.add_done_callback(lambda _: sleeper.wake())
-            try:
-                yield from sleeper.sleep().__await__()
-            except asyncio.CancelledError:
-                self.cancel()
-                raise
-        if self.cancelled():
-            raise asyncio.CancelledError
-        return super().result()
-
-    def cancel(self) -> bool:
-        """Cancel the call if it has not started."""
-        withdrawn = self._calls.withdraw(self)
-        cancelled = super().cancel()
-        if withdrawn and cancelled:
-            self.set_running_or_notify_cancel()  # tells those who wait; no worker will
-        return cancelled
-
-    def result(self, timeout: float | None = None) -> _R:
-        """The value, or the exception raised; waits for it."""
-        self._calls.help(self)
-        if not self.done():
-            self._calls.waits()
-        return super().result(seconds_to_wait(timeout))
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """The exception raised, or None; waits for the end."""
-        self._calls.help(self)
-        if not self.done():
-            self._calls.waits()
-        return super().exception(seconds_to_wait(timeout))
-
-    def forked(self, why: str) -> None:
-        """This is a forked child, and the result will come to the parent alone.
-
-        Callbacks are not made: they are the parent's.  This thread may be waiting, if it was
-        a signal handler that forked.
-        """
-        own: Any = self
-        bury(own._done_callbacks, self._task)
-        own._done_callbacks = []
-        self._task = None
-        if self._state in (PENDING, RUNNING):
-            self._exception = PoolClosed(why)
-            self._state = FINISHED
-        elif self._state == CANCELLED:
-            self._state = CANCELLED_AND_NOTIFIED
-        let_go(self)
-
-
-def let_go(future: Any) -> None:
-    """In a forked child: let go of who waits for *future*, which has ended."""
-    free(future._condition)
-    for waiter in future._waiters:
-        free(waiter.event)
-        if hasattr(waiter, "lock"):
-            free(waiter.lock)
-        waiter.add_exception(future)
 
 
 class SubmitFlow:

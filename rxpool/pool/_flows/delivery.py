@@ -6,34 +6,19 @@ from typing import Any, Final
 
 from reactivex import abc
 
-from rxpool._core.causes import caused
 from rxpool._core.inlet import Inlet, tell_watchers
 from rxpool._core.reach import leave_behind
-from rxpool.errors import ItemDropped, PoolClosed, TaskCancelled
-from rxpool.outcomes import Failure, Outcome, Success
+from rxpool.errors import PoolClosed, TaskCancelled
 from rxpool.pool._engine.binding import NO_VALUE
 from rxpool.pool._engine.engine import Engine
+from rxpool.pool._flows.on_failure import OnFailure
+from rxpool.pool._flows.outcome import outcome_of
 from rxpool.pool._state.flow_state import FlowState
-from rxpool.pool._state.tally import Tally
-from rxpool.pool._state.task import NOT_YET, Task
+from rxpool.pool._state.task import Task
 
-__all__ = ("ObserverDelivery", "outcome_of")
+__all__ = ("ObserverDelivery",)
 
 _END: Final[Any] = object()  #: instead of an entry: the end of the stream is to be delivered
-
-
-def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
-    """The record of a settled task."""
-    started, spent = task.started, task.extra.spent
-    if started is NOT_YET and task.error is not None and spent is None:
-        task.attempts = 0  # it was going to start, no more
-    spent = spent or 0.0  # by attempts before the last
-    waited = (now if started is NOT_YET else started) - task.accepted - spent
-    took = task.took + spent
-    if task.error is None:
-        value = task.extra.collected if task.value is NO_VALUE else task.value
-        return Success(task.item, value, task.attempts, waited, took)
-    return Failure(task.item, task.error, task.attempts, waited, took)
 
 
 class ObserverDelivery:
@@ -58,7 +43,6 @@ class ObserverDelivery:
         "_outcomes",
         "_over",
         "_paused",
-        "_tally",
         "_token",
         "collects",
         "emit_lock_free",
@@ -75,7 +59,7 @@ class ObserverDelivery:
         engine: Engine,
         state: FlowState,
         observer: abc.ObserverBase[Any],
-        on_failure: Any,
+        on_failure: OnFailure,
         outcomes: bool,
         name: str,
         inlet: Inlet | None,
@@ -88,7 +72,6 @@ class ObserverDelivery:
         self._on_next = observer.on_next
         self._on_failure = on_failure
         self._outcomes = outcomes
-        self._tally: Tally | None = None
         self._inlet: Any = inlet
         self._failure: BaseException | None = None
         self._over = False  # nothing comes out any more
@@ -294,37 +277,24 @@ class ObserverDelivery:
                 return  # it was finished in a run before this one
             self._on_next(outcome_of(task, self._now()))
         elif task.error is not None:
-            self._failed(task.error, outcome_of(task, self._now()))
+            self._failed(task.error, lambda: outcome_of(task, self._now()))
         elif task.value is not NO_VALUE:
             self._on_next(task.value)
-        if self._tally is not None and not task.cancelled:
+        if self._on_failure.tally is not None and not task.cancelled:
             self._count(task.error)
 
     def _count(self, error: BaseException | None) -> None:
         """One more is settled, and with *error*, if that is not None, it has failed."""
-        assert self._tally is not None
-        if not isinstance(error, ItemDropped):
-            failure = self._tally.settle(error is not None)
-            if failure is not None:
-                self._too_many(failure)
+        if (failure := self._on_failure.too_many(error)) is not None:
+            self._too_many(failure)
 
     def _too_many(self, error: Exception) -> None:
         """More have failed than may."""
         raise NotImplementedError
 
-    def _failed(self, error: Any, outcome: Any) -> None:
-        if self._on_failure == "skip":
-            return
-        if self._on_failure == "raise" and self._tally is not None:
-            return  # they are left out until there are too many
-        if self._on_failure != "raise":
-            try:
-                self._on_failure.on_next(outcome)
-            except BaseException as raised:
-                # With nowhere to go the failures are not left out: the stream ends.
-                self._fail(caused(raised, error))
-            return
-        self._fail(error)
+    def _failed(self, error: Any, outcome: Callable[[], Any]) -> None:
+        if (end := self._on_failure.ends(error, outcome)) is not None:
+            self._fail(end)
 
     def _fail(self, error: BaseException) -> None:
         """Cancel what is inside; the end is *error*."""

@@ -1,24 +1,23 @@
 """`ImapFlow`: the flow of one `pool.imap`, which reads its input as far ahead as it may."""
 
-from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextvars import copy_context
 from itertools import islice
 from time import perf_counter
 from typing import Any
 
-from rxpool._core.causes import as_failure, caused, ends_program
+from rxpool._core.causes import as_failure, ends_program
 from rxpool._core.inlet import Node
 from rxpool._core.waits import pass_gate
 from rxpool._forks import bury
 from rxpool._forks import gate as new_gate
 from rxpool.errors import PoolClosed, WouldBlock
-from rxpool.pool._engine.binding import NO_VALUE
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._flows.delivery import outcome_of
+from rxpool.pool._flows.fetched import Fetched
+from rxpool.pool._flows.on_failure import OnFailure
 from rxpool.pool._flows.options import FlowOptions
+from rxpool.pool._flows.outcome import outcome_of
 from rxpool.pool._state.flow_state import FlowState
-from rxpool.pool._state.tally import Tally
 from rxpool.pool._state.task import Task
 
 __all__ = ("ImapFlow",)
@@ -54,19 +53,15 @@ class ImapFlow:
         self.state = state
         self.engine = self._engine = engine
         engine.failures.guard(state, options.policies, options.fn)
-        self._on_failure = options.on_failure
-        most = options.max_failures
-        self._tally = None if most is None else Tally(self.name, most)
+        self._on_failure = OnFailure(options.on_failure, self.name, options.max_failures)
         self._rank = options.rank if options.sorts else None
         self._items: Iterator[Any] | None = iter(items)
         self._read_ahead: list[Any] = []  # read and not accepted yet
         self._error: BaseException | None = None  # of the input; raised after the results
         self._unread: Iterator[Any] | None = None  # a closing pool reads no more of this
         self._refused = False  # what was read was not taken any more
-        # Fetched and not returned: values, and behind them from the first failure on the rest.
-        self.values: deque[Any] = deque()
-        self._odd: deque[Any] = deque()
-        self._good = 0  # fetched in front of the first odd one, and not counted yet
+        self._fetched = Fetched()
+        self.values = self._fetched.values  # for the iterator
         self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
         self._fetching = False  # the consumer is here, for the next results
         self._over = False
@@ -174,11 +169,12 @@ class ImapFlow:
         """See `Binding`."""
         if not self._over:
             self._over, self._foreign = True, why
-        bury(self._items, self._gate, self._read_ahead, self.values, self._odd)
+        bury(
+            self._items, self._gate, self._read_ahead, self._fetched.values, self._fetched.rest
+        )
         self._items = self._gate = None
         self._read_ahead.clear()
-        self.values.clear()
-        self._odd.clear()
+        self._fetched.clear()
 
     def close(self) -> None:
         """Cancel what is not done; the iterator ends."""
@@ -194,47 +190,28 @@ class ImapFlow:
             self.state.cancellation.waiting(reason, False)
             self.state.results.discard()
             self.begin_delivery()
-        self.values.clear()
-        self._odd.clear()
+        self._fetched.clear()
         engine.forget(self)
         engine.dispatcher.abandon(tasks)
 
     # -- reading and waiting -------------------------------------------------------------
 
-    def _count(self, tally: Tally, settled: int, failed: bool = False) -> None:
+    def _count(self, settled: int, error: BaseException | None = None) -> None:
         """So many more are settled; if too many have failed, what is done is the rest."""
-        for _ in range(settled):
-            failure = tally.settle(failed)
+        for _ in range(settled if self._on_failure.tally is not None else 0):
+            failure = self._on_failure.too_many(error)
             if failure is not None:
                 self._read_ahead.clear()
                 self._error = failure
                 self.terminate(str(failure))
 
-    def _sort(self, entries: Sequence[Any]) -> None:
-        """Put entries where the iterator looks: values in front of the first odd one."""
+    def _keep(self, entries: Sequence[Any]) -> None:
+        """Put entries where the iterator looks."""
         if self._outcomes:
             now = self._engine.now()
             self.values.extend([outcome_of(entry, now) for entry in entries])
-            return
-        if not self._odd:
-            for entry in entries:
-                if type(entry) is not Task or entry.error is not None:
-                    break
-            else:
-                self.values.extend([e.value for e in entries if e.value is not NO_VALUE])
-                self._good += len(entries)
-                return
-        for entry in entries:
-            if self._odd:
-                self._odd.append(entry)
-            elif type(entry) is not Task:
-                self.values.append(entry.value)
-            elif entry.error is not None:
-                self._odd.append(entry)
-            else:
-                self._good += 1
-                if entry.value is not NO_VALUE:
-                    self.values.append(entry.value)
+        else:
+            self._fetched.add(entries)
 
     def next_values(self, wake: Callable[[], object] | None = None) -> bool | None:
         """The values are used up: get more, or see to the failure behind them; False: end.
@@ -249,25 +226,19 @@ class ImapFlow:
             self._fetching = False
 
     def _next_values(self, wake: Callable[[], object] | None) -> bool | None:
-        if self._tally is not None and self._good:
-            good, self._good = self._good, 0
-            self._count(self._tally, good)
-        if not self._odd:
+        fetched = self._fetched
+        good, fetched.good = fetched.good, 0
+        self._count(good)
+        task = fetched.next_failure()
+        if task is None:
             return self._more(wake)
-        task = self._odd.popleft()
-        rest, self._odd = self._odd, deque()
-        if self._on_failure == "raise" and self._tally is None:
+        now = self._engine.now()
+        end = self._on_failure.ends(task.error, lambda: outcome_of(task, now))
+        if end is not None:
             self.close()
-            raise task.error
-        if self._on_failure not in ("raise", "skip"):
-            try:
-                self._on_failure.on_next(outcome_of(task, self._engine.now()))
-            except BaseException as raised:
-                self.close()
-                raise caused(raised, task.error)  # noqa: B904 - it is the cause already
-        if self._tally is not None and not task.cancelled:
-            self._count(self._tally, 1, failed=True)
-        self._sort(rest)
+            raise end
+        if not task.cancelled:
+            self._count(1, task.error)
         return True
 
     def _more(self, wake: Callable[[], object] | None) -> bool | None:  # noqa: C901 - one loop: fetch, else read, else wait
@@ -282,7 +253,7 @@ class ImapFlow:
                     return False
                 # What was fetched last time counted until now, when it has been returned.
                 entries = state.fetch_all()
-                self._sort(entries)
+                self._keep(entries)
                 if not entries:
                     if state.ended and state.finished:
                         self._over = True

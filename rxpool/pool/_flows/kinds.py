@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextvars import copy_context
+from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from rxpool import _checks as checks
 from rxpool._core.causes import as_failure
 from rxpool.errors import InvalidItem
 from rxpool.outcomes import Failure
-from rxpool.pool._flows.delivery import outcome_of
+from rxpool.pool._flows.outcome import outcome_of
 from rxpool.pool._flows.subscription import MapFlow
 from rxpool.pool._state.slots import STARTED
 from rxpool.pool._state.task import Task
@@ -85,10 +86,9 @@ class BatchFlow(MapFlow):
                 self._on_next(result)
             else:
                 record = outcome_of(task, self._now())
-                self._failed(
-                    error, Failure(item, error, record.attempts, record.waited, record.took)
-                )
-            if self._tally is not None and not task.cancelled:
+                spent = record.attempts, record.waited, record.took
+                self._failed(error, partial(Failure, item, error, *spent))
+            if self._on_failure.tally is not None and not task.cancelled:
                 self._count(error)
 
 

@@ -17,7 +17,8 @@ from rxpool._core.waits import at_most
 from rxpool.errors import InvalidArgumentType, PoolClosed, WouldBlock
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.batch_future import BatchFuture
-from rxpool.pool._flows.calls import PoolFuture, SubmitFlow
+from rxpool.pool._flows.calls import SubmitFlow
+from rxpool.pool._flows.future import PoolFuture
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._state.report import FlowReport, counts_of
 from rxpool.pool._state.task import Task

@@ -11,10 +11,10 @@ from rxpool._core.causes import as_failure, ends_program
 from rxpool._core.inlet import Inlet, Node, flows, tell_watchers
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.delivery import ObserverDelivery
+from rxpool.pool._flows.on_failure import OnFailure
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING
-from rxpool.pool._state.tally import Tally
 from rxpool.pool._state.task import Task
 
 __all__ = ("MapFlow",)
@@ -48,10 +48,10 @@ class MapFlow(ObserverDelivery):
         inlet: Inlet | None,
     ) -> None:
         engine.failures.guard(state, options.policies, options.fn)
-        super().__init__(engine, state, observer, options.on_failure, outcomes, name, inlet)
+        on_failure = OnFailure(options.on_failure, name, options.max_failures)
+        super().__init__(engine, state, observer, on_failure, outcomes, name, inlet)
         self.fn = options.fn
-        if options.max_failures is not None:
-            self._tally = Tally(name, options.max_failures)
+        if on_failure.tally is not None:
             self.emit_lock_free = None  # every result is counted
         self._meter = engine.telemetry
         self.sources: list[Node] = []

@@ -95,9 +95,8 @@ class FlowState:
         )
         #: whether tasks may be handed to a worker before their turn: not where a later item
         #: may overtake them or make them go
-        self.chunkable = (
-            self.sorted is None and overflow in ("block", "error") and not max_items
-        )
+        keeps_all = overflow in ("block", "error") and not max_items
+        self.chunkable = keeps_all and self.sorted is None
         self.results: ResultOrder = InputOrder() if ordered else CompletionOrder()
         self.done = self.results.done  # for those who go on without the lock
         self.tasks: set[Task] = set()  # running or reserved
@@ -275,12 +274,10 @@ class FlowState:
 
     def add_part(self, task: Task, value: Any) -> bool:
         """Note one result of a running task that gives several; False if it was cancelled."""
-        if task.settled:
-            return False
-        if self.times.hedge is not None:
+        if not task.settled:
             self.hedging.won(task)
-        self.results.put_part(task, value)
-        return True
+            self.results.put_part(task, value)
+        return not task.settled
 
     def exchange(self, task: Task, parts: Sequence[Task]) -> None:
         """A task is given up for others, which are to start next, in its place."""
