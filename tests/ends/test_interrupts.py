@@ -45,6 +45,7 @@ HEAD = """
             print("working", flush=True)
 
     def nothing_begins():
+        time.sleep(0.1)  # a call that has just begun writes that down
         before = begun()
         time.sleep(0.2)
         print("begun afterwards:", begun() - before, "of", 300 - before > 0)
