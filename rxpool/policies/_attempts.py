@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum, auto
 from random import random
 from typing import Any, Final, TypeAlias
@@ -32,7 +32,7 @@ class Verdict(Enum):
     WAIT = auto()  #: it stands in the line of the limit; ask again when it was woken
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptOptions:
     """The policies around an attempt, outermost first."""
 
@@ -40,6 +40,12 @@ class AttemptOptions:
     retry: Retry | None = None
     breaker: CircuitBreaker | None = None
     limit: Limit | None = None
+
+
+#: those that are asked before each attempt, of all that there are
+_ASKED_FIRST = [
+    field.name for field in fields(AttemptOptions) if field.name not in ("fallback", "retry")
+]
 
 
 class AttemptPolicies:
@@ -105,8 +111,9 @@ class AttemptPolicies:
         self._refusals_count = refusals_count
         self._draw = draw
         self._account = BudgetAccount.of(None if retry is None else retry.open_budget())
-        self.asks = bool(breaker or limit)
-        self.lock_free = breaker is not None and limit is None
+        asked = [name for name in _ASKED_FIRST if getattr(options, name) is not None]
+        self.asks = bool(asked)
+        self.lock_free = asked == ["breaker"]
         self.keyed = self.limit is not None and self.limit.keyed
         self.on_result = looks_at_results(retry)
         self.counts = self._account is not None

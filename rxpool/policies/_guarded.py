@@ -108,10 +108,10 @@ def guarded(
             follows virtual time.
     """
     options = AttemptOptions(
-        fallback,
-        None if retry is None else _ending(retry),
-        None if breaker is None else given(CircuitBreaker, "breaker", breaker),
-        None if limit is None else given(Limit, "limit", limit),
+        fallback=fallback,
+        retry=None if retry is None else _ending(retry),
+        breaker=None if breaker is None else given(CircuitBreaker, "breaker", breaker),
+        limit=None if limit is None else given(Limit, "limit", limit),
     )
     seconds = None if timeout is None else checks.duration("timeout", timeout, above=True)
     if sleep is not None:

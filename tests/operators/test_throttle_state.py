@@ -5,6 +5,7 @@ from reactivex.testing import TestScheduler
 
 from rxpool import MetricEvent
 from rxpool import operators as ops
+from rxpool._checks import OVERFLOWS
 from rxpool._core.state import FULL
 from rxpool.operators._throttle_state import ThrottleState
 from tests.operators.sources import items
@@ -170,3 +171,21 @@ def test_lateness_of_a_timer_is_not_added_up():
         now = state.due + 0.009
         state.expire(now)
     assert now == pytest.approx(999 * 0.01 + 0.009)
+
+
+def test_each_overflow_policy_does_something_else():
+    """Those of pools are those of throttles."""
+
+    def what_becomes_of(policy):
+        state = ThrottleState(1.0, max_pending=1, overflow=policy)
+        answers = [state.offer(item, 0.0, None) for item in "abc"]
+        state.expire(10.0)
+        return answers[-1] == FULL, "".join(state.ready)
+
+    found = {}
+    for policy in OVERFLOWS:
+        try:
+            found[policy] = what_becomes_of(policy)
+        except Exception as error:
+            found[policy] = type(error)
+    assert len(set(found.values())) == len(OVERFLOWS)

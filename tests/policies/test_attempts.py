@@ -1,6 +1,7 @@
 """``AttemptPolicies``: one set of rules for pools, functions and streams, as numbers alone."""
 
 from contextlib import nullcontext
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
@@ -392,3 +393,16 @@ def test_permits_and_places_are_given_back(steps):
     assert not rules.limit.state.lines
     guard.close()
     assert rules.ask(ticket(rules), now) >= 0
+
+
+ALONE = {"breaker": breaker, "limit": lambda: Limit(1)}
+
+
+def test_each_policy_of_attempts_is_asked_when_it_is_the_only_one():
+    """Whatever there is but the retry and the fallback, which come after attempts."""
+    names = {field.name for field in fields(AttemptOptions)} - {"retry", "fallback"}
+    assert names == set(ALONE)
+    for name, make in ALONE.items():
+        rules = policies(**{name: make()})
+        assert rules.asks
+        assert rules.lock_free is (name == "breaker")

@@ -1,8 +1,13 @@
 """The books of a pool in single cases."""
 
+from typing import get_args
+
 import pytest
 
-from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING, FlowState, Slots, Task
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.results import CompletionOrder, ResultOrder
+from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING, Slots
+from rxpool.pool._state.task import Task
 
 
 def flow_of(slots=1, **options):
@@ -177,3 +182,11 @@ def test_limits_hold_again_for_a_task_that_went_back():
     assert slots.fill() == [second]
     assert flow.times.next_due(2.0) == 5.0
     assert [task for task, _ in flow.times.overdue(5.0)] == [second]
+
+
+def test_only_results_that_come_as_they_are_done_need_no_lock():
+    """Workers that go on without it give out what is in `done`."""
+    kinds = get_args(ResultOrder)
+    assert [kind for kind in kinds if kind.lock_free] == [CompletionOrder]
+    assert FlowState(Slots(1)).lock_free
+    assert not FlowState(Slots(1), ordered=True).lock_free

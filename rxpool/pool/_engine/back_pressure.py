@@ -205,7 +205,7 @@ class BackPressure:
         """*task* needs no slot any more."""
         with self._dispatcher.lock:
             runs = task.running and task.slot
-            # One of a lot has a slot when those before it are settled.
+            # One of a chunk has a slot when those before it are settled.
             will_run = task.running is False and task in task.flow.tasks
             if runs:
                 self._slots.yield_slot(task)

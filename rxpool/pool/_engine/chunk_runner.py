@@ -17,9 +17,9 @@ _SMALL: Final = 16  #: an item is small if so many times its bytes were not too 
 
 
 class ChunkRunner:
-    """Tasks that run where the state are not, be it another process or an event loop.
+    """Tasks that run where the state is not, be it another process or an event loop.
 
-    The first task of a lot holds the slot.  As tasks of the lot end, the slot goes on to the
+    The first task of a chunk holds the slot.  As tasks of it end, the slot goes on to the
     next one; when all have ended, to another task.
     """
 
@@ -100,14 +100,14 @@ class ChunkRunner:
         """More tasks for the slot of *task*, to be run after it."""
         dispatcher = self._dispatcher
         with dispatcher.transaction:
-            lot = dispatcher.slots.reserve(task, most, fairly)
-        return lot
+            chunk = dispatcher.slots.reserve(task, most, fairly)
+        return chunk
 
-    def give_back(self, lot: Sequence[Task]) -> None:
+    def give_back(self, chunk: Sequence[Task]) -> None:
         """These were not run, and are not going to be in this slot."""
         dispatcher = self._dispatcher
         with dispatcher.transaction:
-            dispatcher.slots.give_back(lot)
+            dispatcher.slots.give_back(chunk)
 
     def finish(
         self,
@@ -115,7 +115,7 @@ class ChunkRunner:
         rest: Sequence[Task],
         go_on: Callable[[Task | None], object],
     ) -> None:
-        """The first tasks of a lot ended, with a value or an error; *rest* follow in the slot.
+        """The first tasks of a chunk ended, well or not; *rest* follow in the slot.
 
         If none does, *go_on* is given another task for the slot, or None; then the results
         are delivered.
@@ -230,7 +230,7 @@ class ChunkRunner:
             dispatcher.deliver(binding, entry)
 
     def _pass_on(self, tasks: Sequence[Task], rest: Sequence[Task]) -> Task | None:
-        """The slot of a lot goes to *rest*, else to the task that is answered.  Locked."""
+        """The slot of a chunk goes to *rest*, else to the task that is answered.  Locked."""
         slots = self._dispatcher.slots
         for task in tasks:
             if task.slot:

@@ -22,7 +22,7 @@ from rxpool.timing import Clock
 __all__ = ("NO_POLICIES", "Gate", "Policies")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Policies(AttemptOptions):
     """The policies of a flow: those of its attempts, and those of its items."""
 

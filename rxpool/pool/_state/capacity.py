@@ -5,7 +5,6 @@ from typing import Any, Final
 
 from rxpool.pool._state.byte_bound import ByteBound, size_of
 from rxpool.pool._state.parts import Flow
-from rxpool.pool._state.results import InputOrder
 from rxpool.pool._state.task import Task
 
 __all__ = ("Capacity",)
@@ -101,11 +100,11 @@ class Capacity:
             return sys.maxsize
         flow = self._flow
         large = self.bytes is not None and self.max_pending < self.bytes.limit
-        if isinstance(flow.results, InputOrder):
+        if flow.results.ordered:
             most = self.max_reorder or 8 * limit
             if large:  # what waits and what was started has bytes: each has its half
                 most = min(most, max(limit, self.max_pending // 2))
-            return most - len(flow.results.line)
+            return most - flow.results.started
         if not large:
             return sys.maxsize
         return self.max_pending + limit - flow.running - flow.reserved - flow.undelivered

@@ -128,11 +128,12 @@ class FlowState:
     @property
     def lock_free(self) -> bool:
         """Whether tasks that ended well need nothing that the engine's lock guards."""
-        if self.results.ordered or self.sorted is not None or self.times.hedge is not None:
+        if not self.results.lock_free or self.sorted is not None:
             return False
         quick = self.gate is None or self.gate.lock_free
         looks = self.policies is not None and self.policies.looks
-        return self.times.deadline is None and quick and not looks
+        limits = self.times.deadline is not None or self.times.hedge is not None
+        return quick and not (limits or looks)
 
     @property
     def undelivered(self) -> int:

@@ -18,7 +18,9 @@ class CompletionOrder:
     __slots__ = ("done", "held")
 
     ordered = False
-    reordered = 0
+    lock_free = True  #: `done` is what comes out next
+    reordered = 0  #: done, and not in `done`
+    started = 0  #: of which `max_reorder` bounds the number
 
     def __init__(self) -> None:
         self.done: deque[Any] = deque()  #: what can be fetched
@@ -82,6 +84,7 @@ class InputOrder:
     __slots__ = ("done", "held", "line", "reordered")
 
     ordered = True
+    lock_free = False
 
     def __init__(self) -> None:
         self.line: deque[Task] = deque()  #: started and not fetched
@@ -93,6 +96,11 @@ class InputOrder:
     def undelivered(self) -> int:
         """Done and not fetched."""
         return len(self.done) + self.reordered + self.held
+
+    @property
+    def started(self) -> int:
+        """Started and not fetched."""
+        return len(self.line)
 
     @property
     def bounded(self) -> int:
