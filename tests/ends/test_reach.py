@@ -204,4 +204,4 @@ def test_stages_lead_on():
         (stage,) = reach.way_from(subject).nodes
         (flow,) = reach.way_from(stage.feeds).nodes
         assert type(stage).__name__ == "Stage"
-        assert type(flow).__name__ == "Flow"
+        assert type(flow).__name__ == "MapFlow"
