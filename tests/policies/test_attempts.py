@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from rxpool import (
     AdaptiveConcurrency,
-    CircuitBreaker,
     CircuitOpen,
     InvalidArgument,
     Limit,
@@ -19,30 +18,9 @@ from rxpool.policies._arguments import MISSING
 from rxpool.policies._attempts import NO_BREAKER, AttemptOptions, AttemptPolicies, Verdict
 from rxpool.policies._http import BadResponse
 from rxpool.timing import Clock, TimerScheduler
+from tests.policies.calls import Busy, Oops, breaker
 
 REFUSED, WAIT = Verdict.REFUSED, Verdict.WAIT
-
-
-class Oops(Exception):
-    """What work fails with."""
-
-
-class Busy(Oops):
-    """Comes with the time that the other side asks to wait."""
-
-    retry_after = 50.0
-
-
-def breaker(**options):
-    """Opens with the second of two bad calls; one probe may follow at once."""
-    rules = {
-        "minimum_number_of_calls": 2,
-        "sliding_window_size": 2,
-        "failure_rate_threshold": 1.0,
-        "wait_duration_in_open_state": 600,
-        "permitted_number_of_calls_in_half_open_state": 1,
-    }
-    return CircuitBreaker(name="shop", **rules | options)
 
 
 def policies(*, refusals_count=False, **options):
