@@ -14,3 +14,18 @@ def eventually(condition, seconds=WAIT):
         assert time.monotonic() < deadline, "it never happened"
         pause.wait(0.001)
     return found
+
+
+def is_free(lock, seconds=5.0):
+    """Whether another thread can have *lock*, which it gives back."""
+    got = []
+
+    def take():
+        if lock.acquire(timeout=seconds):
+            lock.release()
+            got.append(True)
+
+    other = threading.Thread(target=take)
+    other.start()
+    other.join()
+    return bool(got)

@@ -228,7 +228,9 @@ class AttemptPolicies:
             return
         limit = self.limit
         if limit is not None:
-            asked = [asked_pause(self._retry, result) for result in results]
+            # An error that stands for many calls is asked once: that may be code of users.
+            ended = {id(result): result for result in (*results, error)}.values()
+            asked = [asked_pause(self._retry, result) for result in ended if result is not None]
             pauses = [pause for pause in asked if pause is not None]
             if pauses:
                 limit.pause(max(pauses), now)

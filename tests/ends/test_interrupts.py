@@ -213,3 +213,65 @@ def test_who_waits_looks_up():
     assert waits.at_most(1e9) == times
     waits.pass_gate(gate)
     assert gate.locked()
+
+
+FREE = """
+    import os, random, signal, sys, threading, time
+    from rxpool import WorkerPool
+
+    sys.setswitchinterval(1e-5)
+    pool = WorkerPool(2)
+    lock, armed, over = pool._engine.lock, threading.Event(), []
+    changes = {{
+        "note_change": pool._engine.note_change,
+        "resize": lambda: pool.resize(2),
+        "cancel": lambda: pool.submit(abs, 1).cancel(),
+    }}
+    change = changes["{change}"]
+
+    def is_free():
+        got = []
+        def take():
+            if lock.acquire(timeout=0.5):
+                lock.release()
+                got.append(1)
+        other = threading.Thread(target=take)
+        other.start()
+        other.join()
+        return bool(got)
+
+    def interrupt():
+        while not over:
+            armed.wait()
+            armed.clear()
+            for _ in range(random.randrange(200)):
+                pass
+            os.kill(os.getpid(), signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    threading.Thread(target=interrupt, daemon=True).start()
+    interrupts = taken = 0
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        try:
+            armed.set()
+            while True:
+                change()
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            interrupts += 1
+            taken += not is_free()
+            if pool._engine._resizing.locked():  # as it would be if that was interrupted
+                pool._engine._resizing.release()
+            signal.signal(signal.SIGINT, handler)
+    print(interrupts > 3, taken, flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("change", ["note_change", "resize", "cancel"])
+def test_ctrl_c_leaves_no_lock_taken(tmp_path, change):
+    """Caught: a context manager of our own, which Ctrl-C finds half entered or half left."""
+    with Program(tmp_path, FREE.format(change=change)) as program:
+        ended = program.ended()
+    assert ended.lines == ["True 0"], ended

@@ -263,3 +263,43 @@ def test_on_threads_and_processes_nothing_is_lost():
 def odd_ones_fail_once(batch):
     """Fail those that come with others."""
     return [Oops(n) if n % 2 and len(batch) > 1 else n for n in batch]
+
+
+def test_the_error_of_a_whole_batch_is_asked_once_for_a_pause():
+    """Not once for each item: that is the user's code."""
+    asked = []
+
+    class Busy(Exception):
+        @property
+        def retry_after(self):
+            asked.append(1)
+            return 0.001
+
+    failures = [Busy()]
+
+    def fn(batch):
+        if failures:
+            raise failures.pop()
+        return batch
+
+    with WorkerPool(1) as pool:
+        given = rx.of(list(range(50)))
+        found = collect(given.pipe(pool.map_batches(fn, limit=Limit(1000), retry=2)))
+    assert found == list(range(50))
+    assert len(asked) == 2  # by the limit, and by the retry
+
+
+def test_what_some_items_failed_with_is_the_type_that_is_told():
+    """Not a name of our own for that."""
+    kinds = []
+    with WorkerPool(1) as pool:
+        pool.attempts.subscribe(lambda attempt: kinds.append(attempt.error))
+        given = rx.of([1, 2])
+        collect(
+            given.pipe(
+                pool.map_batches(
+                    lambda batch: [batch[0], ValueError("odd")], retry=1, on_failure="skip"
+                )
+            )
+        )
+    assert kinds == ["ValueError: odd"]

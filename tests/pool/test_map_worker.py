@@ -30,7 +30,7 @@ from rxpool.pool._flows.batch_future import BatchFuture
 from tests.alarms import Alarms
 from tests.pool.crew import Oops, joined, started
 from tests.pool.marbles import work
-from tests.waiting import WAIT
+from tests.waiting import WAIT, is_free
 
 
 def plain(value):
@@ -453,3 +453,27 @@ def duration(number):
     if number == 7:
         raise Oops(7)
     return rx.timer(number).pipe(ro.map(lambda _: number))
+
+
+def test_no_lock_is_held_while_a_cancelled_call_is_told_of():
+    """Caught: telling of it under the lock in which it was looked whether it waits."""
+    gate, free = threading.Event(), []
+
+    def hear(_):
+        if threading.current_thread() is here and armed:
+            free.append(is_free(lock, 1.0))
+
+    here, armed = threading.current_thread(), False
+    with WorkerPool(1) as pool:
+        lock = pool._engine.lock
+        pool.metrics.subscribe(hear)
+        work = pool.worker(lambda item: gate.wait())
+        calls = [work.execute(item) for item in range(3)]
+        armed = True
+        cancelled = calls[2].cancel()
+        armed = False
+        gate.set()
+        assert calls[0].result()
+    assert cancelled
+    assert free
+    assert all(free)

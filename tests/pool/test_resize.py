@@ -235,3 +235,26 @@ def test_a_blocked_producer_goes_on():
         xs.on_completed()
         gauge.gate.set()
         assert sorted(sink.wait()) == [0, 1, 2]
+
+
+def test_who_hears_of_a_resize_may_resize():
+    """Caught: telling of it while the lock of those who resize is held."""
+    gate, heard = threading.Event(), []
+
+    def hear(_):
+        if armed and not heard:
+            heard.append(1)
+            pool.resize(4)
+
+    armed = False
+    with WorkerPool(2) as pool:
+        pool.metrics.subscribe(hear)
+        calls = [pool.submit(gate.wait) for _ in range(6)]
+        engine = pool._engine
+        eventually(lambda: engine.telemetry.due(engine.now()))  # levels are told again
+        armed = True
+        pool.resize(3)
+        gate.set()
+        assert all(call.result() for call in calls)
+    assert heard
+    assert pool.workers == 4

@@ -123,8 +123,10 @@ class Awaitables:
                 extra.collected = []
             extra.collected.append(value)
             return
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             entry = binding.begin_delivery() if task.flow.add_part(task, value) else None
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
         self._dispatcher.deliver(binding, entry)
 
     def _leave_slot(self, task: Task) -> Task | None:
@@ -135,6 +137,8 @@ class Awaitables:
             task.extra.ending = False
             self._timeouts.watch(task.flow)
         task.note = None  # the thread is not to be given up with the task any more
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             following = self._dispatcher.slots.pass_on(task)
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
         return following if self._dispatcher.registry.foreign is None else None

@@ -95,17 +95,21 @@ class BackPressure:
         learn = None if feeder is None else getattr(feeder.binding, "learn", None)
         if learn is None:
             return False  # calls and iterators feed nothing
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             learnt: bool = learn(flow.binding)
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
         if learnt:
             self._force(flow, task)
         return learnt
 
     def _force(self, flow: FlowState, task: Task) -> None:
         """Take *task* whether there is room or not."""
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             if not flow.ended:
                 self._slots.force(flow, task)
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
 
     def _help(
         self, flow: FlowState, task: Task | None, stack: list[Task], what: str
@@ -123,12 +127,14 @@ class BackPressure:
                 f"{what}: {len(stack)} tasks of pool {self._registry.name!r} wait for one "
                 "another on one thread; raise max_pending"
             )
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             if flow.capacity.has_room():
                 return False
             chosen = self._slots.take(flow, nested)
             if chosen is None and task is not None and not flow.capacity.max_pending:
                 chosen = task if self._slots.start_directly(flow, task, nested) else None
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
         if chosen is not None:
             self._run_extra(chosen)
             return chosen is task
@@ -159,8 +165,10 @@ class BackPressure:
         if not self._dispatcher.backend.traits.runs_here:
             self.lend_all()
             return
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             mine = self._slots.take_this(task)
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
         if mine:
             self._run_extra(task)
         if not mine or task.flow.parked:
@@ -171,8 +179,10 @@ class BackPressure:
         if not self._registry.works_here() or not self._dispatcher.backend.traits.runs_here:
             return False
         nested = any(busy.flow is flow and busy.running is not False for busy in here.stack)
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             chosen = self._slots.take(flow, nested)
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
         if chosen is not None:
             self._perform(chosen)
         else:

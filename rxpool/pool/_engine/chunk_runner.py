@@ -99,15 +99,19 @@ class ChunkRunner:
     def more(self, task: Task, most: int, fairly: bool = True) -> list[Task]:
         """More tasks for the slot of *task*, to be run after it."""
         dispatcher = self._dispatcher
-        with dispatcher.transaction:
+        with dispatcher.lock:
             chunk = dispatcher.slots.reserve(task, most, fairly)
+            pending = dispatcher.pending()
+        dispatcher.carry_out(pending)
         return chunk
 
     def give_back(self, chunk: Sequence[Task]) -> None:
         """These were not run, and are not going to be in this slot."""
         dispatcher = self._dispatcher
-        with dispatcher.transaction:
+        with dispatcher.lock:
             dispatcher.slots.give_back(chunk)
+            pending = dispatcher.pending()
+        dispatcher.carry_out(pending)
 
     def finish(
         self,
@@ -168,8 +172,10 @@ class ChunkRunner:
         dispatcher.carry_out(pending)
         while entry is not None:
             binding.send(entry)
-            with dispatcher.transaction:
+            with dispatcher.lock:
                 entry = binding.next_delivery()
+                pending = dispatcher.pending()
+            dispatcher.carry_out(pending)
 
     def _finish_lock_free(  # noqa: C901 - the hot path of results, in one piece
         self,

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from types import TracebackType
 from typing import Any, TypeAlias
 
 from rxpool.backends import Backend
@@ -15,40 +14,10 @@ from rxpool.pool._state.producers import Producers
 from rxpool.pool._state.slots import Slots
 from rxpool.pool._state.task import Task
 
-__all__ = ("Dispatcher", "Pending", "Transaction")
+__all__ = ("Dispatcher", "Pending")
 
 #: What is to be done once the lock is released: tasks to start, and calls to make.
 Pending: TypeAlias = tuple[Sequence[Task], Sequence[Callable[[], object]]]
-
-
-class Transaction:
-    """The lock of a pool, and what is to be done when it is released; ``with`` it.
-
-    It has no state of its own: one is enough for all threads.
-    """
-
-    __slots__ = ("_acquire", "_dispatcher", "_release")
-
-    def __init__(self, dispatcher: "Dispatcher") -> None:
-        self._dispatcher = dispatcher
-        self._acquire = dispatcher.lock.acquire
-        self._release = dispatcher.lock.release
-
-    def __enter__(self) -> None:
-        self._acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            pending = self._dispatcher.pending()
-        finally:
-            self._release()
-        if pending is not None:
-            self._dispatcher.carry_out(pending)
 
 
 class Dispatcher:
@@ -57,8 +26,9 @@ class Dispatcher:
     `lock` guards the state and the bindings' own fields.  It is re-entrant for finalisers
     only.  It is not held while anything foreign runs: functions, subscribers, sources,
     schedulers; nor while the backend takes its own.  What changes of the state ask for is in
-    `Effects`, and done when the lock is released: by a `transaction`, or where that counts by
-    `pending`, under the lock, and `carry_out`.
+    `Effects`: whoever made one asks for it by `pending`, under the lock, and does it by
+    `carry_out` when the lock is released.  Both are written out each time: a context manager
+    of our own would keep the lock if Ctrl-C came in its first or last line.
     """
 
     def __init__(
@@ -81,7 +51,6 @@ class Dispatcher:
         self.clock = backend.clock
         self.now = backend.clock.now
         self._acquire, self._release = lock.acquire, lock.release
-        self.transaction = Transaction(self)
 
     # -- what is done when the lock is released ------------------------------------------
 
@@ -236,8 +205,10 @@ class Dispatcher:
 
     def deliver_ready(self, flow: FlowState) -> None:
         """Something came out of *flow*: deliver it."""
-        with self.transaction:
+        with self.lock:
             entry = flow.binding.begin_delivery()
+            pending = self.pending()
+        self.carry_out(pending)
         self.deliver(flow.binding, entry)
 
     def deliver(self, binding: Binding, entry: Any) -> None:
@@ -266,6 +237,8 @@ class Dispatcher:
             flow not in self.producers.waiting or capacity.occupied() > capacity.low_water
         ):
             return False
-        with self.transaction:
+        with self.lock:
             flow.mark_runnable()
+            pending = self.pending()
+        self.carry_out(pending)
         return True

@@ -48,7 +48,6 @@ class Engine:
         dispatcher = self.dispatcher = Dispatcher(
             self.lock, self.slots, self.registry, self.telemetry, backend
         )
-        self.transaction = dispatcher.transaction
         self.graph = Graph()
         self._resizing = afresh(threading.Lock())
         # What sources are subscribed with, unless the subscriber says: virtual time.  On a
@@ -79,10 +78,12 @@ class Engine:
         """Have another number of slots."""
         with self._resizing:  # the backend and the state agree on who came last
             self.backend.resize(slots)
-            with self.transaction:
+            with self.lock:
                 self.slots.resize(slots)
                 for binding in self.registry.flows:
                     binding.state.mark_runnable()
+                pending = self.dispatcher.pending()
+        self.dispatcher.carry_out(pending)  # who hears of that may do the same
 
     def open(self, binding: Any, lend: bool = True, waits: bool = False) -> None:
         """Take a flow in; refused when the pool is closing.
@@ -111,11 +112,13 @@ class Engine:
     def forget(self, binding: Any) -> None:
         """A flow ended."""
         state = binding.state
-        with self.transaction:
+        with self.lock:
             self.registry.end(binding)
             alarm = state.times.alarm
             self.dispatcher.producers.release(state)
             self.registry.tell_changed()
+            pending = self.dispatcher.pending()
+        self.dispatcher.carry_out(pending)
         if alarm is not None:
             alarm.dispose()
         policies = state.policies
@@ -177,8 +180,10 @@ class Engine:
 
     def note_change(self) -> None:
         """Something ended that a closing pool may wait for."""
-        with self.transaction:
+        with self.lock:
             self.registry.tell_changed()
+            pending = self.dispatcher.pending()
+        self.dispatcher.carry_out(pending)
 
     def forked(self) -> None:
         """This is a child: the pool is the parent's, and nothing here works any more.

@@ -141,13 +141,17 @@ class FailureHandler:
 
     def _restart(self, task: Task, _: Any) -> None:
         """The wait of *task* is over."""
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             task.flow.parking.requeue(task)
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
 
     def _wake(self, task: Task) -> None:
         """It is time for *task* to ask its limit again."""
-        with self._dispatcher.transaction:
+        with self._dispatcher.lock:
             task.flow.parking.wake(task)
+            pending = self._dispatcher.pending()
+        self._dispatcher.carry_out(pending)
 
 
 def _instead(raised: BaseException, result: Any) -> Any:

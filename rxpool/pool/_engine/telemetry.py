@@ -18,6 +18,7 @@ from rxpool.metrics.names import error_type
 from rxpool.policies import BreakerEvent, CircuitBreaker
 from rxpool.pool._engine.task_log import TaskLog
 from rxpool.pool._engine.trace_lanes import TraceLanes
+from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.effects import ATTEMPT, SETTLED, Note
 from rxpool.pool._state.task import NOT_YET, Task
 from rxpool.tasks import Progress
@@ -175,6 +176,8 @@ class Telemetry:
         if started is NOT_YET:
             return  # it was going to start, no more
         took = max(0.0, ended - started)
+        if isinstance(error, PartlyFailed):
+            error = error.first
         crashed = isinstance(error, (WorkerCrashed, PoisonItem))
         if error is not None:
             self.task_log.failed(task, error, crashed)

@@ -165,13 +165,19 @@ class SubmitFlow:
         """Take a call that waits out of the state; whether it did."""
         engine = self._engine
         task = future._task
-        with engine.transaction:
-            if task is None or task.running or task.settled:
+        with engine.lock:
+            if task is None or not self._waits(task):
                 return False
             task.flow.cancellation.withdraw(task, "the future was cancelled")
             self._unsettled.discard(future)
             self.note_quiet()
+            pending = engine.dispatcher.pending()
+        engine.dispatcher.carry_out(pending)
         return True
+
+    def _waits(self, task: Task) -> bool:
+        """Whether *task* can be taken back.  Locked."""
+        return not (task.running or task.settled)
 
     def help(self, future: PoolFuture[Any]) -> None:
         """If a task of this pool is about to wait for a call that waits, run that here."""
@@ -235,10 +241,12 @@ class SubmitFlow:
     def terminate(self, reason: str) -> None:
         """Settle every future now; those that did not run are cancelled."""
         engine = self._engine
-        with engine.transaction:
+        with engine.lock:
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
             entry = self.begin_delivery()
+            pending = engine.dispatcher.pending()
+        engine.dispatcher.carry_out(pending)
         engine.dispatcher.abandon(tasks)
         engine.dispatcher.deliver(self, entry)
 

@@ -325,9 +325,11 @@ class ObserverDelivery:
             self._resume()
 
     def _resume(self) -> None:
-        with self._engine.transaction:
+        with self._engine.lock:
             self._paused = False
             entry = self.begin_delivery()
+            pending = self._engine.dispatcher.pending()
+        self._engine.dispatcher.carry_out(pending)
         self._engine.dispatcher.deliver(self, entry)  # type: ignore[arg-type]
 
     def forked(self, why: str) -> None:

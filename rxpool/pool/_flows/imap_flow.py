@@ -107,8 +107,10 @@ class ImapFlow:
         self.state.done.append(task)
         if self._gate is None:
             return False
-        with self._engine.transaction:
+        with self._engine.lock:
             self.begin_delivery()
+            pending = self._engine.dispatcher.pending()
+        self._engine.dispatcher.carry_out(pending)
         return True
 
     def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
@@ -116,8 +118,10 @@ class ImapFlow:
         cell[0] += len(tasks)
         self.state.done.extend(tasks)
         if self._gate is not None:
-            with self._engine.transaction:
+            with self._engine.lock:
                 self.begin_delivery()
+                pending = self._engine.dispatcher.pending()
+            self._engine.dispatcher.carry_out(pending)
 
     def send(self, entry: Any) -> None:
         """Never called: `begin_delivery` gives nothing."""
@@ -137,7 +141,7 @@ class ImapFlow:
 
     def cut(self) -> None:
         """Read no more input; nobody may come to fetch results, so none waits for that."""
-        with self._engine.transaction:
+        with self._engine.lock:
             if self._items is not None:
                 self._unread = self._items
             self._items = None
@@ -145,6 +149,8 @@ class ImapFlow:
             self.state.capacity.unfetched = True
             self.state.mark_runnable()
             self.begin_delivery()
+            pending = self._engine.dispatcher.pending()
+        self._engine.dispatcher.carry_out(pending)
 
     def condemn(self, error: Exception, fed: bool) -> None:
         """Read no more input.  Locked."""
@@ -156,12 +162,14 @@ class ImapFlow:
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled."""
         engine = self._engine
-        with engine.transaction:
+        with engine.lock:
             self._items = None
             self.state.ended = True
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
             self.begin_delivery()
+            pending = engine.dispatcher.pending()
+        engine.dispatcher.carry_out(pending)
         engine.forget(self)
         engine.dispatcher.abandon(tasks)
 
@@ -246,7 +254,7 @@ class ImapFlow:
         engine, state = self._engine, self.state
         while True:
             gate = None
-            with engine.transaction:
+            with engine.lock:
                 if self._foreign is not None:
                     raise PoolClosed(self._foreign)
                 if self._over:
@@ -263,6 +271,8 @@ class ImapFlow:
                         if state.done:  # from a worker that saw no gate
                             self._gate = gate = None
                             continue
+                pending = engine.dispatcher.pending()
+            engine.dispatcher.carry_out(pending)
             if entries:
                 return True
             if self._over:

@@ -93,19 +93,17 @@ class WorkerFlow(SubmitFlow):
     def _refuse(self, task: Task, error: BaseException) -> None:
         """The user's function of the key or the priority failed."""
         engine = self._engine
-        with engine.transaction:
+        with engine.lock:
             self._open()
             self.state.refuse(task, error)
             entry = self.begin_delivery()
+            pending = engine.dispatcher.pending()
+        engine.dispatcher.carry_out(pending)
         engine.dispatcher.deliver(self, entry)
 
-    def withdraw(self, future: PoolFuture[Any]) -> bool:
+    def _waits(self, task: Task) -> bool:
         """See there; of one that waits for something else than a worker it is too late."""
-        with self._engine.lock:
-            task = future._task
-            if task is None or task not in self.state.waiting:
-                return False
-            return super().withdraw(future)
+        return task in self.state.waiting
 
     def expect(self, batch: BatchFuture[Any]) -> None:
         """Items of *batch* will come."""

@@ -162,12 +162,14 @@ class MapFlow(ObserverDelivery):
         if self._foreign is not None:
             self._refuse_all()
             return
-        with self._engine.transaction:
+        with self._engine.lock:
             if self._over or self.state.ended:
                 return
             self.state.ended = True
             self._failure = error
             entry = self.begin_delivery()
+            pending = self._engine.dispatcher.pending()
+        self._engine.dispatcher.carry_out(pending)
         self._engine.dispatcher.deliver(self, entry)
 
     # -- the inlet for what is upstream ---------------------------------------------------
@@ -262,7 +264,7 @@ class MapFlow(ObserverDelivery):
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled, and deliver that."""
         engine = self._engine
-        with engine.transaction:
+        with engine.lock:
             if self._over:
                 return
             self.state.ended = True
@@ -270,6 +272,8 @@ class MapFlow(ObserverDelivery):
             self.state.cancellation.waiting(reason, True)
             self._paused = False
             entry = self.begin_delivery()
+            pending = engine.dispatcher.pending()
+        engine.dispatcher.carry_out(pending)
         self._let_go_of_source()
         engine.dispatcher.abandon(tasks)
         engine.dispatcher.deliver(self, entry)
@@ -279,9 +283,11 @@ class MapFlow(ObserverDelivery):
         if self._foreign is not None:
             self._refuse_all()
             return
-        with self._engine.transaction:
+        with self._engine.lock:
             if self._over or self.state.ended:
                 return
             self.state.refuse(task, error)
             entry = self.begin_delivery()
+            pending = self._engine.dispatcher.pending()
+        self._engine.dispatcher.carry_out(pending)
         self._engine.dispatcher.deliver(self, entry)

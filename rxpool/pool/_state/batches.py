@@ -24,6 +24,11 @@ class PartlyFailed(Exception):
         self.results = results
 
     @property
+    def first(self) -> Exception:
+        """The error of the first item that has failed."""
+        return next(result for result in self.results if isinstance(result, Exception))
+
+    @property
     def whole(self) -> Exception | None:
         """What the call ended with, if at least half of it has failed: the first error."""
         failed = [result for result in self.results if isinstance(result, Exception)]
