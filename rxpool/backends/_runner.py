@@ -126,7 +126,7 @@ class ChunkRunner(Reports, Protocol):
         """
         ...
 
-    def give_back(self, lot: Sequence[Any]) -> None:
+    def give_back(self, chunk: Sequence[Any]) -> None:
         """Jobs of `next_chunk` or `more` that were not run."""
 
     def weighed(self, task: Any, items: int, size: int, results: bool = False) -> None:
