@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
+from math import inf
 from time import monotonic
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ LIMITS_LOCK: Final = _forks.held(threading.RLock())
 class Ticket(Place):
     """Somebody's place in the line of a limit, and how to wake whoever it is."""
 
-    __slots__ = ("clock", "wake")
+    __slots__ = ("clock", "rung", "wake")
 
     def __init__(
         self,
@@ -34,6 +35,7 @@ class Ticket(Place):
         super().__init__(keys, costs)
         self.wake = wake  #: called when it is time to ask again, on any thread
         self.clock = clock
+        self.rung = -inf  #: until when it has waited
 
     def copy(self) -> "Ticket":
         """A ticket for the same."""
@@ -88,7 +90,8 @@ class LimitDoor:
         """
         with LIMITS_LOCK:
             self.now = ticket.clock.now
-            return self.state.enter(ticket, now)
+            # A virtual clock of microseconds may read a trifle less than what it has rung for.
+            return self.state.enter(ticket, max(now, ticket.rung))
 
     def leave(self, ticket: Ticket) -> None:
         """Give the place in line up; a ticket that asks again gets it back."""
@@ -181,10 +184,11 @@ class LimitDoor:
             alarm.dispose()
         return list(dict.fromkeys(stored))
 
-    def _ring(self, line: Line[Ticket], ticket: Ticket, _: float) -> None:
+    def _ring(self, line: Line[Ticket], ticket: Ticket, now: float) -> None:
         with LIMITS_LOCK:
             if not line.rung(ticket):
                 return
+            ticket.rung = now
         ticket.wake()
 
 

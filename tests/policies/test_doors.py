@@ -1,8 +1,10 @@
 """What users see of the policies; the engine has doors of its own."""
 
 import pytest
+from reactivex.disposable import Disposable
 
 from rxpool import AdaptiveConcurrency, CircuitBreaker, Limit
+from rxpool.policies._limit import limit_door
 
 LIMIT = "acquire acquire_async all observe pause unreadable update"
 SEEN = [
@@ -22,3 +24,34 @@ def test_a_policy_shows_what_is_for_users(policy, names):
     """And nothing that only the engine calls."""
     shown = [name for name in dir(policy) if not name.startswith("_")]
     assert shown == sorted(names.split())
+
+
+class Coarse:
+    """A clock that reads a trifle less than what it has just rung for, as datetimes do."""
+
+    virtual = True
+
+    def __init__(self):
+        self.time, self.alarms = 0.0, []
+
+    def now(self):
+        return self.time
+
+    def alarm(self, due, ring):
+        self.alarms.append((due, ring))
+        return Disposable()
+
+
+def test_who_was_woken_has_waited_long_enough():
+    """Else a clock that rounds would ring again and again, and no time would pass."""
+    clock, woken = Coarse(), []
+    door = limit_door(Limit(3, per=1, burst=1))
+    first, second = (door.ticket(None, lambda: woken.append(1), clock) for _ in range(2))
+    assert door.enter(first, clock.now())
+    assert not door.enter(second, clock.now())
+    door.arm()
+    ((due, ring),) = clock.alarms
+    clock.time = due - 4e-7
+    ring(due)
+    assert woken
+    assert door.enter(second, clock.now())
