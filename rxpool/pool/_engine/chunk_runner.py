@@ -240,15 +240,10 @@ class ChunkRunner:
         slots = self._dispatcher.slots
         for task in tasks:
             if task.slot:
-                task.slot = False
                 if rest and slots.promote(rest, True):
+                    task.slot = False
                     return None
-                following = slots.next() if slots.ring else None
-                if following is None:
-                    slots.free += 1
-                else:
-                    following.slot = True
-                return following
+                return slots.pass_on(task)
         return None
 
     def _several(self, task: Task) -> Any:

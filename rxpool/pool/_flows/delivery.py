@@ -289,7 +289,7 @@ class ObserverDelivery:
             self._too_many(failure)
 
     def _too_many(self, error: Exception) -> None:
-        """More have failed than may."""
+        """More have failed than may; `MapFlow` has how all is cancelled then."""
         raise NotImplementedError
 
     def _failed(self, error: Any, outcome: Callable[[], Any]) -> None:
@@ -347,7 +347,7 @@ class ObserverDelivery:
         return True
 
     def dispose(self) -> None:
-        """The subscriber left: cancel everything."""
+        """The subscriber left: cancel everything, which is `MapFlow`'s."""
         raise NotImplementedError
 
     def _cancel(self) -> bool:

@@ -35,11 +35,6 @@ class Effects:
         self.recording = False  #: whether somebody listens to notes
         self.notes: list[Note] = []  #: what happened since somebody was told
 
-    @property
-    def waiting(self) -> bool:
-        """Whether there is anything but calls and notes."""
-        return bool(self.failed or self.later or self.deliverable or self.abandoned)
-
     def refused(self, task: Task, error: BaseException) -> None:
         """The gate refused an attempt."""
         if self.recording:

@@ -138,7 +138,7 @@ class Slots:
         """The next task for the slot of *task*, or the slot is free."""
         if not task.slot:
             return None
-        following = self.next()
+        following = self.next() if self.ring else None
         task.slot = False
         if following is None:
             self.free += 1
