@@ -14,6 +14,7 @@ from rxpool.errors import InvalidArgumentType, PoolClosed
 from rxpool.outcomes import Outcome
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._engine.graph import is_stage
+from rxpool.pool._flows.given import Give, give_batch, give_outcome, give_value
 from rxpool.pool._flows.kinds import BatchFlow, OfBatches, SwitchFlow
 from rxpool.pool._flows.options import (
     BatchKeywords,
@@ -167,7 +168,8 @@ class Streams:
         an Observable are one `Success` with the list of them.
         """
         chosen = self._checked("outcomes", OutcomesKeywords, fn, options, wrong)
-        return self._operator("outcomes", replace(chosen, on_failure="skip"))
+        chosen = replace(chosen, on_failure="skip")
+        return self._operator("outcomes", chosen, give=give_outcome)
 
     @overload
     def map_batches(
@@ -218,7 +220,9 @@ class Streams:
                 `on_failure`, `max_pending` and `overflow`, as for `map`.
         """
         chosen = self._checked("map_batches", BatchKeywords, fn, options, wrong)
-        return self._operator("map_batches", replace(chosen, fn=OfBatches(fn)), BatchFlow)
+        return self._operator(
+            "map_batches", replace(chosen, fn=OfBatches(fn)), BatchFlow, give_batch
+        )
 
     @overload
     def switch_map(
@@ -312,10 +316,13 @@ class Streams:
         return FlowOptions.check(method, known, fn, self._max_pending, options)
 
     def _operator(
-        self, method: str, options: FlowOptions, kind: type[MapFlow] = MapFlow
+        self,
+        method: str,
+        options: FlowOptions,
+        kind: type[MapFlow] = MapFlow,
+        give: Give = give_value,
     ) -> Callable[[Observable[Any]], Observable[Any]]:
-        outcomes = method == "outcomes"
-        emits_drops = outcomes or not isinstance(options.on_failure, str)
+        emits_drops = give is give_outcome or not isinstance(options.on_failure, str)
         name = f"{self.name}.{method}"
 
         def operator(source: Observable[Any]) -> Observable[Any]:
@@ -324,7 +331,7 @@ class Streams:
             ) -> abc.DisposableBase:
                 engine = self._engine  # whoever has the operator keeps the pool
                 state = options.open(engine.slots, emits_drops)
-                flow = kind(engine, options, state, observer, outcomes, name, current_inlet())
+                flow = kind(engine, options, state, observer, give, name, current_inlet())
                 try:
                     engine.open(flow, waits=default is not None and default is _RUN)
                 except PoolClosed as error:
@@ -334,13 +341,13 @@ class Streams:
                     if is_stage(node):
                         engine.wait_for(node)
                 with feeding(flow, flow):
-                    flow.upstream.disposable = source.subscribe(
+                    flow.end.upstream.disposable = source.subscribe(
                         flow.on_next,
                         flow.on_error,
                         flow.on_completed,
                         scheduler=default or engine.default_scheduler,
                     )
-                return Disposable(flow.dispose)
+                return Disposable(flow.end.dispose)
 
             return Observable(subscribe)
 

@@ -134,7 +134,7 @@ class Profile:
             starved=feeding and slots.free > 0 and not waiting,
             full=any(not each.ended and not each.capacity.has_room() for each in states),
             limited=any(each.parking.held_by_limit() for each in states),
-            slow=any(flow.delivering() for flow in flows),
+            slow=any(flow.state.binding.delivering() for flow in flows),
             cpu=self._cpu - before if self._shared else 0.0,
         )
 

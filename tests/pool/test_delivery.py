@@ -123,7 +123,7 @@ def test_a_result_that_comes_while_the_token_is_given_back():
     with WorkerPool(2) as pool:
         sink = Sink().to(xs.pipe(pool.map(fn)))
         (flow,) = pool._engine.registry.flows
-        flow._token = Token(meanwhile)
+        flow.delivery._token = Token(meanwhile)
         for item in "abcd":
             xs.on_next(item)
         eventually(lambda: len(sink.values) == 2)

@@ -10,7 +10,7 @@ from reactivex import operators as ro
 from reactivex.subject import Subject
 
 from rxpool import TaskCancelled, WorkerPool, current_task
-from rxpool.pool._flows.kinds import SwitchFlow
+from rxpool.pool._flows.delivery import ObserverDelivery
 from tests.alarms import Alarms
 from tests.pool.crew import Oops, Sink, balanced, joined, passed, started
 from tests.pool.marbles import Run, outcome, row, shown, windows, work
@@ -407,14 +407,14 @@ def test_a_slow_subscriber_of_switch_map():
 
 def test_a_result_in_hand_when_a_newer_item_comes(monkeypatch):
     """A result that is about to be delivered is not, if it is the newest no more."""
-    xs, send = Subject(), SwitchFlow.send
+    xs, send = Subject(), ObserverDelivery.send
 
     def late(flow, entry):
         if getattr(entry, "item", None) == "a":
             xs.on_next("b")
         send(flow, entry)
 
-    monkeypatch.setattr(SwitchFlow, "send", late)
+    monkeypatch.setattr(ObserverDelivery, "send", late)
     with WorkerPool(1) as pool:
         sink = Sink().to(xs.pipe(pool.switch_map(str.upper)))
         xs.on_next("a")

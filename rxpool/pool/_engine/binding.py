@@ -8,7 +8,7 @@ from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
 from rxpool.tasks import find_with, held
 
-__all__ = ("NO_VALUE", "Binding", "Here", "TaskHandle", "busy_here", "here")
+__all__ = ("NO_VALUE", "Binding", "Here", "OpenFlow", "TaskHandle", "busy_here", "here")
 
 NO_VALUE: Final[Any] = object()  #: the value of a task whose results went out one by one
 
@@ -57,6 +57,15 @@ class Binding(Protocol):
     def leads_to(self, flows: Collection[FlowState]) -> bool:
         """Whether this is one of *flows*, or its results go into one of them."""
         ...
+
+    def blocker(self) -> FlowState | None:
+        """The flow of this pool that keeps this one's results from going on."""
+
+
+class OpenFlow(Protocol):
+    """What a pool has open: a subscription, calls of `submit`, an iterator."""
+
+    state: FlowState
 
     def condemn(self, error: Exception, fed: bool) -> None:
         """Everything is going to be cancelled: take nothing more.  The lock is held.

@@ -6,13 +6,13 @@ from typing import Any, Final
 
 from reactivex import abc
 
-from rxpool._core.inlet import Inlet, tell_watchers
-from rxpool._core.reach import leave_behind
+from rxpool._core.inlet import Inlet
 from rxpool.errors import PoolClosed, TaskCancelled
-from rxpool.pool._engine.binding import NO_VALUE
 from rxpool.pool._engine.engine import Engine
+from rxpool.pool._flows.flow_end import FlowEnd
+from rxpool.pool._flows.given import Give, give_outcome, give_value
 from rxpool.pool._flows.on_failure import OnFailure
-from rxpool.pool._flows.outcome import outcome_of
+from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
 
@@ -22,7 +22,7 @@ _END: Final[Any] = object()  #: instead of an entry: the end of the stream is to
 
 
 class ObserverDelivery:
-    """Gives results to the observer, one at a time.
+    """Gives results to the observer, one at a time: the `Binding` of a subscription.
 
     Whoever holds the `_token` delivers until there is nothing more; others leave their
     results in the state.  Nobody waits for the token.  The engine's lock guards the other
@@ -31,81 +31,70 @@ class ObserverDelivery:
     """
 
     __slots__ = (
-        "__weakref__",
         "_engine",
-        "_failure",
-        "_foreign",
         "_inlet",
-        "_now",
-        "_observer",
         "_on_failure",
-        "_on_next",
-        "_outcomes",
-        "_over",
         "_paused",
         "_token",
         "collects",
+        "counts",
         "emit_lock_free",
+        "end",
         "engine",
+        "fn",
+        "give",
         "name",
+        "now",
+        "on_next",
         "state",
-        "watchers",
     )
-
-    rxpool_node: Final = True
 
     def __init__(
         self,
         engine: Engine,
         state: FlowState,
+        options: FlowOptions,
+        end: FlowEnd,
         observer: abc.ObserverBase[Any],
-        on_failure: OnFailure,
-        outcomes: bool,
+        give: Give,
         name: str,
         inlet: Inlet | None,
     ) -> None:
         self.state = state
         self.name = name
-        self.collects = outcomes
+        self.fn: Any = options.fn
+        self.collects = give is give_outcome
         self.engine = self._engine = engine
-        self._observer = observer
-        self._on_next = observer.on_next
-        self._on_failure = on_failure
-        self._outcomes = outcomes
+        self.end = end
+        self.on_next: Any = observer.on_next
+        self.now: Any = engine.now
+        self.give = give
+        self._on_failure = OnFailure(options.on_failure, name, options.max_failures)
         self._inlet: Any = inlet
-        self._failure: BaseException | None = None
-        self._over = False  # nothing comes out any more
-        self.watchers: list[Callable[[], object]] = []
-        self._foreign: str | None = None  # in a forked child: what is still to be said
         self._token = threading.Lock()
         self._paused = False
-        self._now = engine.now
-        # Where an inlet or a bound of the flow's own has to be looked at, that needs the lock.
-        plain = inlet is None and state.capacity.concurrency is None and state.lock_free
+        # An inlet or a bound of the flow's own has to be looked at, and results are counted,
+        # with the lock.
+        self.counts = self._on_failure.tally is not None
+        bound = inlet is not None or state.capacity.concurrency is not None
+        plain = not bound and state.lock_free and not self.counts
         self.emit_lock_free: Callable[[Task], bool] | None = (
             self._emit_lock_free if plain else None
         )
 
-    @property
-    def ended(self) -> bool:
-        """See `Node`."""
-        return self._over
+    # -- what the engine asks ---------------------------------------------------------------
 
-    @property
-    def ending(self) -> bool:
-        """See `Node`."""
-        return self.state.ended and not self._over
+    def function(self, task: Task) -> Callable[..., Any]:
+        """See `Binding`."""
+        return self.fn  # type: ignore[no-any-return]
 
-    @property
-    def busy(self) -> bool:
-        """See `Node`."""
-        state = self.state
-        return bool(state.counts.in_flight or state.undelivered) or self.delivering()
+    def subject(self, task: Task) -> Any:
+        """See `Binding`."""
+        return task.item
 
-    @property
-    def feeds(self) -> Any:
-        """See `Node`."""
-        return self._observer
+    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
+        """See `Binding`."""
+        return self.fn, task.item
 
     def delivering(self) -> bool:
         """Whether the observer is busy with a result."""
@@ -115,7 +104,12 @@ class ObserverDelivery:
         """Whether this is one of *flows*, or its results go into one of them."""
         if self.state in flows:
             return True
-        return isinstance(self._inlet, ObserverDelivery) and self._inlet.leads_to(flows)
+        fed = self._feeds()
+        return fed is not None and fed.leads_to(flows)
+
+    def _feeds(self) -> "ObserverDelivery | None":
+        """That of the flow that this one's results go into, if it is a pool's."""
+        return getattr(self._inlet, "delivery", None)
 
     def learn(self, fed: Any) -> bool:
         """A result goes into *fed*, which has no room: from now on look before the next.
@@ -123,30 +117,24 @@ class ObserverDelivery:
         Not every chain shows how it hangs together when it is subscribed, as `merge` does
         that later.  False if this is known to feed another one.  The engine's lock is held.
         """
-        if self._over or self._engine is not getattr(fed, "engine", None):
+        if self.end.over or self._engine is not getattr(fed, "engine", None):
             return False
         if self._inlet is None and isinstance(fed, ObserverDelivery):
-            self._inlet = fed
+            self._inlet = fed.end.flow
             self.emit_lock_free = None
-        return self._inlet is fed
+        return self._feeds() is fed
 
     def blocker(self) -> FlowState | None:
         """The flow of this pool that keeps this one's results from going on."""
-        inlet = self._inlet
-        if (
-            self._paused
-            and isinstance(inlet, ObserverDelivery)
-            and inlet._engine is self._engine
-        ):
-            return inlet.state
-        return None
+        fed = self._feeds() if self._paused else None
+        return fed.state if fed is not None and fed.engine is self._engine else None
 
     def begin_delivery(self) -> Any:
         """What to deliver now, or None.  The engine's lock is held.
 
         With an entry goes the token; `next_delivery` gives it back.
         """
-        if self._paused or self._over:
+        if self._paused or self.end.over:
             return None
         state, token = self.state, self._token
         results = state.results
@@ -185,7 +173,7 @@ class ObserverDelivery:
             done.append(task)
             return False
         if token.acquire(False):
-            if done or self._over:
+            if done or self.end.over:
                 done.append(task)
             else:
                 self.send(task)
@@ -209,17 +197,17 @@ class ObserverDelivery:
                 self._emit_lock_free(task)
             return
         counted = cell[0] + len(tasks)
-        if self._outcomes or type(self)._give is not ObserverDelivery._give:
+        if self.give is not give_value:
             for task in tasks:
                 cell[0] += 1
-                if not self._over:
+                if not self.end.over:
                     self.send(task)
         else:
-            on_next = self._on_next
+            on_next = self.on_next
             try:
                 for task in tasks:
                     cell[0] += 1
-                    if not self._over:
+                    if not self.end.over:
                         on_next(task.value)
             except BaseException as error:
                 cell[0] = counted
@@ -230,7 +218,7 @@ class ObserverDelivery:
         """Deliver what others left, and give the token back."""
         done, token = self.state.done, self._token
         while True:
-            while done and not self._over and self.emit_lock_free is not None:
+            while done and not self.end.over and self.emit_lock_free is not None:
                 try:
                     entry = done.popleft()
                 except IndexError:  # disposed on another thread
@@ -242,7 +230,7 @@ class ObserverDelivery:
             # Once there is an inlet the rest is for `begin_delivery`.
             if (
                 not done
-                or self._over
+                or self.end.over
                 or self.emit_lock_free is None
                 or not token.acquire(False)
             ):
@@ -254,16 +242,16 @@ class ObserverDelivery:
             if type(entry) is Task:
                 if self.state.results.ordered and self._engine.telemetry.heard:
                     self._engine.telemetry.reordered(entry)
-                self._give(entry)
+                self.give(self, entry)
             elif entry is _END:
-                self._finish()
+                self.end.tell(self.end.failure)
             else:
-                self._on_next(entry.value)
+                self.on_next(entry.value)
         except BaseException as error:
             self._subscriber_failed(error)
 
     def _subscriber_failed(self, error: BaseException) -> None:
-        self.dispose()
+        self.end.dispose()
         if isinstance(error, (TaskCancelled, PoolClosed)) and self._engine.registry.terminated:
             return  # a subscriber without on_error, told that the pool was terminated
         self._engine.telemetry.fault(f"a subscriber of {self.name}", error)
@@ -271,53 +259,39 @@ class ObserverDelivery:
         if in_main and not isinstance(error, Exception):
             raise error  # KeyboardInterrupt belongs to the program
 
-    def _give(self, task: Task) -> None:
-        if self._outcomes:
-            if task.error is None and task.value is NO_VALUE and task.extra.collected is None:
-                return  # it was finished in a run before this one
-            self._on_next(outcome_of(task, self._now()))
-        elif task.error is not None:
-            self._failed(task.error, lambda: outcome_of(task, self._now()))
-        elif task.value is not NO_VALUE:
-            self._on_next(task.value)
-        if self._on_failure.tally is not None and not task.cancelled:
-            self._count(task.error)
+    def failed(self, error: Any, outcome: Callable[[], Any]) -> None:
+        """See `Receiver`: if that ends the stream, what is inside is cancelled."""
+        end = self._on_failure.ends(error, outcome)
+        if end is not None and self.end.cancel():
+            self.end.tell(end)
 
-    def _count(self, error: BaseException | None) -> None:
-        """One more is settled, and with *error*, if that is not None, it has failed."""
-        if (failure := self._on_failure.too_many(error)) is not None:
-            self._too_many(failure)
+    def count(self, error: BaseException | None) -> None:
+        """See `Receiver`; if too many have failed, what is done comes out, then that error."""
+        failure = self._on_failure.too_many(error)
+        if failure is None:
+            return
+        with self._engine.lock:
+            if self.end.over:
+                return
+            self.end.failure = failure
+        self.terminate(str(failure))
 
-    def _too_many(self, error: Exception) -> None:
-        """More have failed than may; `MapFlow` has how all is cancelled then."""
-        raise NotImplementedError
-
-    def _failed(self, error: Any, outcome: Callable[[], Any]) -> None:
-        if (end := self._on_failure.ends(error, outcome)) is not None:
-            self._fail(end)
-
-    def _fail(self, error: BaseException) -> None:
-        """Cancel what is inside; the end is *error*."""
-        if self._cancel():
-            self._deliver_end(error)
-
-    def _finish(self) -> None:
-        self._deliver_end(self._failure)
-
-    def _deliver_end(self, error: Any) -> None:
-        """Tell the observer; only then has the flow ended for who waits for that."""
-        node: Any = self  # a `Node`, by what `Flow` adds
-        way = self._engine.look_below(node)
-        try:
-            if error is None:
-                self._observer.on_completed()
-            else:
-                self._observer.on_error(error)
-        finally:
-            leave_behind(way)
-            self._over = True
-            self._engine.forget(self)
-            tell_watchers(node)
+    def terminate(self, reason: str) -> None:
+        """Settle everything now, as cancelled, and deliver that."""
+        engine, state = self._engine, self.state
+        with engine.lock:
+            if self.end.over:
+                return
+            state.ended = True
+            tasks = state.cancellation.running(reason, True, engine.now())
+            state.cancellation.waiting(reason, True)
+            self._paused = False
+            entry = self.begin_delivery()
+            pending = engine.dispatcher.pending()
+        engine.dispatcher.carry_out(pending)
+        self.end.leave_source()
+        engine.dispatcher.abandon(tasks)
+        engine.dispatcher.deliver(self, entry)
 
     def _pause(self) -> None:
         inlet = self._inlet
@@ -330,26 +304,4 @@ class ObserverDelivery:
             entry = self.begin_delivery()
             pending = self._engine.dispatcher.pending()
         self._engine.dispatcher.carry_out(pending)
-        self._engine.dispatcher.deliver(self, entry)  # type: ignore[arg-type]
-
-    def forked(self, why: str) -> None:
-        """See `Binding`."""
-        if not self._over:
-            self._over, self._foreign = True, why
-
-    def say_why(self) -> bool:
-        """In a forked child: tell the subscriber, once, and only if something comes here."""
-        with self._engine.lock:
-            why, self._foreign = self._foreign, None
-        if why is None:
-            return False
-        self._observer.on_error(PoolClosed(why))
-        return True
-
-    def dispose(self) -> None:
-        """The subscriber left: cancel everything, which is `MapFlow`'s."""
-        raise NotImplementedError
-
-    def _cancel(self) -> bool:
-        """Cancel everything, nothing comes out any more; False if that was so already."""
-        raise NotImplementedError
+        self._engine.dispatcher.deliver(self, entry)

@@ -2,17 +2,14 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextvars import copy_context
-from functools import partial
 from inspect import isawaitable
 from typing import Any, Final
 
 from reactivex import abc
 
 from rxpool import _checks as checks
-from rxpool._core.causes import as_failure
 from rxpool.errors import InvalidItem
-from rxpool.outcomes import Failure
-from rxpool.pool._flows.outcome import outcome_of
+from rxpool.pool._flows.given import Receiver, give_value
 from rxpool.pool._flows.subscription import MapFlow
 from rxpool.pool._state.slots import STARTED
 from rxpool.pool._state.task import Task
@@ -69,46 +66,28 @@ class BatchFlow(MapFlow):
             return
         super().on_next(item)
 
-    def _give(self, task: Task) -> None:
-        batch: Any = task.item
-        items: list[Any] = batch if isinstance(batch, list) else [batch]  # pyright: ignore[reportUnknownVariableType]
-        if items is not batch:
-            task.attempts = 0  # the function was not called
-        if task.error is not None:
-            results: list[Any] = [task.error] * len(items)
-        else:
-            results = task.value
-        for item, result in zip(items, results, strict=True):
-            if self._over:
-                return
-            error = as_failure(result) if isinstance(result, BaseException) else None
-            if error is None:
-                self._on_next(result)
-            else:
-                record = outcome_of(task, self._now())
-                spent = record.attempts, record.waited, record.took
-                self._failed(error, partial(Failure, item, error, *spent))
-            if self._on_failure.tally is not None and not task.cancelled:
-                self._count(error)
-
 
 class SwitchFlow(MapFlow):
     """A new item cancels the one before it."""
 
     __slots__ = ("_newest",)
 
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.delivery.give = self._give
+
     def on_next(self, item: Any) -> None:
         """Cancel what waits or runs, and take *item*."""
-        engine, state = self._engine, self.state
+        engine, state = self.engine, self.state
         task = Task(state, item, self._now())
         context = copy_context()
         if len(context):
             task.context = context
-        if self._foreign is not None:
-            self._refuse_all()
+        if self.end.foreign is not None:
+            self.end.say_why()
             return
         with engine.lock:
-            if self._over or state.ended:
+            if self.end.over or state.ended:
                 return
             reason = f"{self.name}: a newer item came"
             gone = state.cancellation.running(reason, False, self._now())
@@ -125,6 +104,6 @@ class SwitchFlow(MapFlow):
         if state.times.deadline is not None:
             engine.timeouts.watch(state)
 
-    def _give(self, task: Task) -> None:
+    def _give(self, receiver: Receiver, task: Task) -> None:
         if task is self._newest:
-            super()._give(task)
+            give_value(receiver, task)

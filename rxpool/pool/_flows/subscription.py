@@ -1,17 +1,17 @@
-"""`Flow`: one subscription of `pool.map` or `pool.outcomes`."""
+"""`MapFlow`: one subscription of `pool.map` or `pool.outcomes`."""
 
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Final
 
 from reactivex import abc
-from reactivex.disposable import SingleAssignmentDisposable
 
 from rxpool._core.causes import as_failure, ends_program
-from rxpool._core.inlet import Inlet, Node, flows, tell_watchers
+from rxpool._core.inlet import Inlet, Node, flows
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.delivery import ObserverDelivery
-from rxpool.pool._flows.on_failure import OnFailure
+from rxpool.pool._flows.flow_end import FlowEnd
+from rxpool.pool._flows.given import Give, give_outcome
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING
@@ -20,22 +20,33 @@ from rxpool.pool._state.task import Task
 __all__ = ("MapFlow",)
 
 
-class MapFlow(ObserverDelivery):
-    """Takes items from the source, and has them run."""
+class MapFlow:
+    """Takes items from the source, and has them run: the stream's side of a flow.
+
+    Results go out by its `delivery`; `end` knows whether anything more does.  The engine's
+    lock guards the state.
+    """
 
     __slots__ = (
+        "__weakref__",
         "_accept",
         "_acquire",
         "_lock_release",
         "_meter",
+        "_now",
+        "_observer",
+        "_outcomes",
         "_rank",
-        "fn",
+        "delivery",
+        "end",
+        "engine",
+        "name",
         "sources",
-        "upstream",
+        "state",
+        "watchers",
     )
 
-    fn: Any
-    emit_lock_free: Callable[[Task], bool] | None
+    rxpool_node: Final = True
 
     def __init__(
         self,
@@ -43,36 +54,29 @@ class MapFlow(ObserverDelivery):
         options: FlowOptions,
         state: FlowState,
         observer: abc.ObserverBase[Any],
-        outcomes: bool,
+        give: Give,
         name: str,
         inlet: Inlet | None,
     ) -> None:
         engine.failures.guard(state, options.policies, options.fn)
-        on_failure = OnFailure(options.on_failure, name, options.max_failures)
-        super().__init__(engine, state, observer, on_failure, outcomes, name, inlet)
-        self.fn = options.fn
-        if on_failure.tally is not None:
-            self.emit_lock_free = None  # every result is counted
+        self.name = name
+        self.state = state
+        self.engine = engine
+        self._observer = observer
+        self._outcomes = give is give_outcome
         self._meter = engine.telemetry
-        self.sources: list[Node] = []
-        self.upstream = SingleAssignmentDisposable()
+        self._now = engine.now
         self._rank = options.rank if options.sorts else None
         self._accept = engine.slots.accept
         self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
-        state.binding = self
+        self.sources: list[Node] = []
+        self.watchers: list[Callable[[], object]] = []
+        self.end = FlowEnd(self, engine, state, observer, name)
+        self.delivery = ObserverDelivery(
+            engine, state, options, self.end, observer, give, name, inlet
+        )
+        state.binding = self.delivery
         flows[self] = None
-
-    def function(self, task: Task) -> Callable[..., Any]:
-        """See `Binding`."""
-        return self.fn  # type: ignore[no-any-return]
-
-    def subject(self, task: Task) -> Any:
-        """See `Binding`."""
-        return task.item
-
-    def job(self, task: Task) -> tuple[Callable[[Any], Any], Any]:
-        """See `Binding`."""
-        return self.fn, task.item
 
     # -- the source ---------------------------------------------------------------------
 
@@ -99,56 +103,54 @@ class MapFlow(ObserverDelivery):
             entry = pending = None
             try:
                 self._acquire()
-                if self._over or state.ended:
+                if self.end.over or state.ended:
                     break
                 verdict = self._accept(state, task)
                 if verdict == WAITING and not (
                     state.times.deadline is not None
-                    or (state.gate is not None and self._engine.slots.free > 0)
+                    or (state.gate is not None and self.engine.slots.free > 0)
                     or (state.emits_drops and state.done)
                     or (self._meter.heard and self._has_to_tell(task.accepted))
                 ):
                     return
                 if verdict != FULL:
-                    entry = self.begin_delivery()
-                pending = self._engine.dispatcher.pending()
+                    entry = self.delivery.begin_delivery()
+                pending = self.engine.dispatcher.pending()
             except Exception as error:  # Overflow
-                state.ended, self._failure = True, error
-                entry, pending = self.begin_delivery(), self._engine.dispatcher.pending()
+                state.ended, self.end.failure = True, error
+                entry, pending = (
+                    self.delivery.begin_delivery(),
+                    self.engine.dispatcher.pending(),
+                )
                 verdict = DROPPED
             finally:
                 self._lock_release()
             if verdict == STARTED:
-                self._engine.dispatcher.start((task,))
+                self.engine.dispatcher.start((task,))
             if pending is not None:
-                self._engine.dispatcher.carry_out(pending)
+                self.engine.dispatcher.carry_out(pending)
             if state.times.deadline is not None and not state.times.armed:
-                self._engine.timeouts.watch(state)
+                self.engine.timeouts.watch(state)
             if entry is not None:
-                self._engine.dispatcher.deliver(self, entry)
+                self.engine.dispatcher.deliver(self.delivery, entry)
             if verdict != FULL:
-                if self._failure is not None:
-                    self._let_go_of_source()
+                if self.end.failure is not None:
+                    self.end.leave_source()
                 return
             try:
-                if self._engine.back_pressure.wait_for_room(state, task, self.name):
+                if self.engine.back_pressure.wait_for_room(state, task, self.name):
                     return
                 task.accepted = self._now()
             except Exception as error:  # WouldBlock
                 self.on_error(error)
-                self._let_go_of_source()
+                self.end.leave_source()
                 return
-        if self._foreign is not None:
-            self._refuse_all()
-
-    def _refuse_all(self) -> None:
-        """This is a forked child, and the source goes on there."""
-        if self.say_why():
-            self.upstream.dispose()
+        if self.end.foreign is not None:
+            self.end.say_why()
 
     def _has_to_tell(self, now: float) -> bool:
         """Whether a subscriber of metrics should not have to wait for the next occasion."""
-        return bool(self._engine.effects.notes) or self._meter.due(now)
+        return bool(self.engine.effects.notes) or self._meter.due(now)
 
     def on_error(self, error: Exception) -> None:
         """The source failed: what was accepted comes out first."""
@@ -159,18 +161,32 @@ class MapFlow(ObserverDelivery):
         self._end(None)
 
     def _end(self, error: Exception | None) -> None:
-        if self._foreign is not None:
-            self._refuse_all()
+        if self.end.foreign is not None:
+            self.end.say_why()
             return
-        with self._engine.lock:
-            if self._over or self.state.ended:
+        with self.engine.lock:
+            if self.end.over or self.state.ended:
                 return
             self.state.ended = True
-            self._failure = error
-            entry = self.begin_delivery()
-            pending = self._engine.dispatcher.pending()
-        self._engine.dispatcher.carry_out(pending)
-        self._engine.dispatcher.deliver(self, entry)
+            self.end.failure = error
+            entry = self.delivery.begin_delivery()
+            pending = self.engine.dispatcher.pending()
+        self.engine.dispatcher.carry_out(pending)
+        self.engine.dispatcher.deliver(self.delivery, entry)
+
+    def _refuse(self, task: Task, error: BaseException) -> None:
+        """An item failed before it could wait."""
+        if self.end.foreign is not None:
+            self.end.say_why()
+            return
+        with self.engine.lock:
+            if self.end.over or self.state.ended:
+                return
+            self.state.refuse(task, error)
+            entry = self.delivery.begin_delivery()
+            pending = self.engine.dispatcher.pending()
+        self.engine.dispatcher.carry_out(pending)
+        self.engine.dispatcher.deliver(self.delivery, entry)
 
     # -- the inlet for what is upstream ---------------------------------------------------
 
@@ -185,7 +201,7 @@ class MapFlow(ObserverDelivery):
     @property
     def closed(self) -> bool:
         """See `Inlet`."""
-        return self._over or self.state.ended
+        return self.end.over or self.state.ended
 
     @property
     def holds_back(self) -> bool:
@@ -194,43 +210,35 @@ class MapFlow(ObserverDelivery):
 
     def on_room(self, resume: Callable[[], object]) -> bool:
         """See `Inlet`."""
-        return self._engine.back_pressure.on_room(self.state, resume)
+        return self.engine.back_pressure.on_room(self.state, resume)
 
-    # -- the end ------------------------------------------------------------------------
+    # -- the node, and what the pool has open -------------------------------------------------
 
-    def _let_go_of_source(self) -> None:
-        """Take nothing more from it; what its subscription raises keeps nobody from the end."""
-        try:
-            self.upstream.dispose()
-        except Exception as error:
-            self._engine.telemetry.fault(f"leaving the source of {self.name}", error)
+    @property
+    def ended(self) -> bool:
+        """See `Node`."""
+        return self.end.over
+
+    @property
+    def ending(self) -> bool:
+        """See `Node`."""
+        return self.state.ended and not self.end.over
+
+    @property
+    def busy(self) -> bool:
+        """See `Node`."""
+        state = self.state
+        return bool(state.counts.in_flight or state.undelivered) or self.delivery.delivering()
+
+    @property
+    def feeds(self) -> Any:
+        """See `Node`."""
+        return self._observer
 
     def cut(self) -> None:
         """Take nothing more from the source; finish what was accepted."""
-        self._let_go_of_source()
+        self.end.leave_source()
         self._end(None)
-
-    def dispose(self) -> None:
-        """The subscriber left: cancel everything."""
-        if not self._cancel():
-            return
-        self._engine.forget(self)
-        tell_watchers(self)
-
-    def _cancel(self) -> bool:
-        engine = self._engine
-        with engine.lock:
-            if self._over:
-                return False
-            self._over = True
-            self.state.ended = True
-            reason = f"{self.name}: the subscription was disposed"
-            tasks = self.state.cancellation.running(reason, False, self._now())
-            self.state.cancellation.waiting(reason, False)
-            self.state.results.discard()
-        self._let_go_of_source()
-        engine.dispatcher.abandon(tasks)
-        return True
 
     def stands_still(self, loop: Any) -> bool:
         """See `Node`: the pool goes on, or it is not waited for."""
@@ -238,56 +246,25 @@ class MapFlow(ObserverDelivery):
 
     def abort(self, error: Exception) -> None:
         """See `Node`."""
-        with self._engine.lock:
+        with self.engine.lock:
             self.condemn(error, True)
         self.terminate(str(error))
 
-    def _too_many(self, error: Exception) -> None:
-        """Too many have failed: what is done comes out, all else is cancelled, then *error*."""
-        with self._engine.lock:
-            if self._over:
-                return
-            self._failure = error
-        self.terminate(str(error))
-
     def condemn(self, error: Exception, fed: bool) -> None:
-        """See `Binding`."""
-        state = self.state
-        if self._over:
+        """See `OpenFlow`."""
+        state, end = self.state, self.end
+        if end.over:
             return
-        if self._failure is None:
+        if end.failure is None:
             cut = not state.ended and (fed or not self._outcomes)
             if cut or (state.counts.in_flight and not self._outcomes):
-                self._failure = error
+                end.failure = error
         state.ended = True
 
     def terminate(self, reason: str) -> None:
-        """Settle everything now, as cancelled, and deliver that."""
-        engine = self._engine
-        with engine.lock:
-            if self._over:
-                return
-            self.state.ended = True
-            tasks = self.state.cancellation.running(reason, True, self._now())
-            self.state.cancellation.waiting(reason, True)
-            self._paused = False
-            entry = self.begin_delivery()
-            pending = engine.dispatcher.pending()
-        engine.dispatcher.carry_out(pending)
-        self._let_go_of_source()
-        engine.dispatcher.abandon(tasks)
-        engine.dispatcher.deliver(self, entry)
+        """See `OpenFlow`."""
+        self.delivery.terminate(reason)
 
-    def _refuse(self, task: Task, error: BaseException) -> None:
-        """An item failed before it could wait."""
-        if self._foreign is not None:
-            self._refuse_all()
-            return
-        with self._engine.lock:
-            if self._over or self.state.ended:
-                return
-            self.state.refuse(task, error)
-            entry = self.begin_delivery()
-            pending = self._engine.dispatcher.pending()
-        self._engine.dispatcher.carry_out(pending)
-        self._engine.dispatcher.deliver(self, entry)
+    def forked(self, why: str) -> None:
+        """See `OpenFlow`."""
+        self.end.forked(why)
