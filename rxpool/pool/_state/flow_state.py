@@ -123,6 +123,10 @@ class FlowState:
         self.ended = False
         self.binding: Any = None
 
+    def remember(self, note: Any) -> None:
+        """What the backend notes of the flow."""
+        self.note = note
+
     # -- what can be asked ----------------------------------------------------------------
 
     @property

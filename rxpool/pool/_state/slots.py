@@ -134,9 +134,15 @@ class Slots:
             task.slot = False
             self.free += 1
 
-    def pass_on(self, task: Task) -> Task | None:
-        """The next task for the slot of *task*, or the slot is free."""
+    def pass_on(self, task: Task, rest: Sequence[Task] = ()) -> Task | None:
+        """The next task for the slot of *task*; None: the slot is free, or *rest* have it.
+
+        *rest* is what is left of the chunk of *task*.
+        """
         if not task.slot:
+            return None
+        if rest and self.promote(rest, True):
+            task.slot = False
             return None
         following = self.next() if self.ring else None
         task.slot = False
