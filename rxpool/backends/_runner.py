@@ -138,7 +138,7 @@ class ChunkRunner(Reports, Protocol):
         """Jobs of `next_chunk` or `more` that were not run."""
 
     def ran(
-        self, jobs: Sequence[Any], values: Sequence[Any], begun: float, ends: Sequence[float]
+        self, tasks: Sequence[Any], values: Sequence[Any], begun: float, ends: Sequence[float]
     ) -> list[Any]:
         """Jobs ran one after another since *begun*, and had ended with *values* by *ends*.
 

@@ -360,9 +360,7 @@ def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
     while number < 400:
         items = list(range(number, number + dice.randint(1, 12)))
         number += len(items)
-        two.channel.in_flight.sent.extend(
-            Task(None, item, 0.0) for item in items
-        )
+        two.channel.in_flight.sent.extend(Task(None, item, 0.0) for item in items)
         two.run(fn, items[0], items)
         if dice.random() < 0.7:
             two.take_in()

@@ -171,7 +171,7 @@ class ChunkRunner:
         flow = tasks[0].flow
         binding = flow.binding
         now = dispatcher.now()
-        if flow.policies is not None:
+        if flow.policies is not None and flow.policies.looks:
             for task in tasks:
                 if task.error is None and not task.settled:
                     value = self._several(task) if task.value is SEVERAL else task.value

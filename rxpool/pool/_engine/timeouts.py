@@ -49,13 +49,11 @@ class Timeouts:
                         seconds.append(other)
                     continue
                 if self._dispatcher.waits_out and task in flow.tasks and task.inner is None:
-                    task.own().ending = (
-                        True  # the end of the task says so when its function has returned
-                    )
+                    flow.times.end(task)  # which says so when its function has returned
                     continue
                 error = overdue_error(flow, limit)
                 if task in flow.tasks and self._dispatcher.backend.traits.ends_itself:
-                    task.own().ending = True
+                    flow.times.end(task)
                     far.append((task, error))
                 elif task.flow.settle(task, None, error, now):
                     self._dispatcher.slots.release(task)

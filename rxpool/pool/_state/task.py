@@ -13,8 +13,8 @@ __all__ = (
     "Task",
     "Withdrawn",
     "again",
-    "done_part_of",
-    "part_of",
+    "again_in_part",
+    "done_in_part",
     "start_of",
 )
 
@@ -209,12 +209,15 @@ class Task:
         """Its function was not called, though a worker had it, or was going to."""
         self.attempts = 0
 
+    def give_up(self) -> None:
+        """It is over, and another run of the item gives the outcome."""
+        self.settled = True
+
     def succeed(self, value: Any) -> None:
         """It has this result, without an attempt or in the place of one that failed."""
         self.settled = True
         self.value, self.error = value, None
-        if self.took is NOT_YET:
-            self.took = 0.0
+        self.took_no_time()
 
     def fail(self, error: BaseException) -> int | None:
         """Its attempt failed, or there will be none; answers the permit, as `take_permit`."""
@@ -223,14 +226,19 @@ class Task:
         permit, self.permit = self.permit, None
         return permit
 
+    def took_no_time(self) -> None:
+        """It did not run, unless the time that it took is known."""
+        if self.took is NOT_YET:
+            self.took = 0.0
+
     def cancel(self, error: BaseException, now: float | None) -> None:
         """It is given up; it ran until *now*, None: it did not run."""
         self.settled = self.cancelled = True
         self.error = error
         if now is not None:
             self.took = max(0.0, now - start_of(self, now))
-        elif self.took is NOT_YET:
-            self.took = 0.0
+        else:
+            self.took_no_time()
 
 
 def start_of(task: Task, now: float) -> float:
@@ -258,7 +266,7 @@ def again(task: Task, beside: bool = False) -> Task:
     return other
 
 
-def part_of(task: Task, item: Any, number: int) -> Task:
+def again_in_part(task: Task, item: Any, number: int) -> Task:
     """Some of the items of a batch that ran, to be tried again: *number* is among others."""
     part = again(task)
     part.item = item
@@ -267,9 +275,9 @@ def part_of(task: Task, item: Any, number: int) -> Task:
     return part
 
 
-def done_part_of(task: Task, item: Any, number: int) -> Task:
+def done_in_part(task: Task, item: Any, number: int) -> Task:
     """The others, which are done: this tells of the attempt that was made."""
-    part = part_of(task, item, number)
+    part = again_in_part(task, item, number)
     part.extra.spent = task.extra.spent
     part.took, part.started = task.took, task.started
     return part
