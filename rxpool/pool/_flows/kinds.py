@@ -73,7 +73,7 @@ class BatchFlow(MapFlow):
         batch: Any = task.item
         items: list[Any] = batch if isinstance(batch, list) else [batch]  # pyright: ignore[reportUnknownVariableType]
         if items is not batch:
-            task.attempts = 0  # the function was not called
+            task.not_attempted()  # the function was not called
         if task.error is not None:
             results: list[Any] = [task.error] * len(items)
         else:
@@ -100,10 +100,7 @@ class SwitchFlow(MapFlow):
     def on_next(self, item: Any) -> None:
         """Cancel what waits or runs, and take *item*."""
         engine, state = self._engine, self.state
-        task = Task(state, item, self._now())
-        context = copy_context()
-        if len(context):
-            task.context = context
+        task = Task(state, item, self._now(), copy_context() or None)
         if self._foreign is not None:
             self._refuse_all()
             return

@@ -59,7 +59,7 @@ class MapFlow(ObserverDelivery):
         self._rank = options.rank if options.sorts else None
         self._accept = engine.slots.accept
         self._acquire, self._lock_release = engine.lock.acquire, engine.lock.release
-        state.binding = self
+        state.bind(self)
         flows[self] = None
 
     def function(self, task: Task) -> Callable[..., Any]:
@@ -79,12 +79,9 @@ class MapFlow(ObserverDelivery):
     def on_next(self, item: Any) -> None:  # noqa: C901 - the hot path of acceptance, in one piece
         """Take an item, or hold its producer back."""
         state = self.state
-        task = Task(state, item, self._now())
+        task = Task(state, item, self._now(), copy_context() or None)
         if state.capacity.unweighed:
             state.capacity.guess(item)
-        context = copy_context()
-        if len(context):
-            task.context = context
         if self._rank is not None:
             try:
                 self._rank(state, task)
@@ -113,7 +110,8 @@ class MapFlow(ObserverDelivery):
                     entry = self.begin_delivery()
                 pending = self._engine.dispatcher.pending()
             except Exception as error:  # Overflow
-                state.ended, self._failure = True, error
+                state.end()
+                self._failure = error
                 entry, pending = self.begin_delivery(), self._engine.dispatcher.pending()
                 verdict = DROPPED
             finally:
@@ -133,7 +131,7 @@ class MapFlow(ObserverDelivery):
             try:
                 if self._engine.back_pressure.wait_for_room(state, task, self.name):
                     return
-                task.accepted = self._now()
+                task.accepted_at(self._now())
             except Exception as error:  # WouldBlock
                 self.on_error(error)
                 self._let_go_of_source()
@@ -165,7 +163,7 @@ class MapFlow(ObserverDelivery):
         with self._engine.lock:
             if self._over or self.state.ended:
                 return
-            self.state.ended = True
+            self.state.end()
             self._failure = error
             entry = self.begin_delivery()
             pending = self._engine.dispatcher.pending()
@@ -223,7 +221,7 @@ class MapFlow(ObserverDelivery):
             if self._over:
                 return False
             self._over = True
-            self.state.ended = True
+            self.state.end()
             reason = f"{self.name}: the subscription was disposed"
             tasks = self.state.cancellation.running(reason, False, self._now())
             self.state.cancellation.waiting(reason, False)
@@ -259,7 +257,7 @@ class MapFlow(ObserverDelivery):
             cut = not state.ended and (fed or not self._outcomes)
             if cut or (state.counts.in_flight and not self._outcomes):
                 self._failure = error
-        state.ended = True
+        state.end()
 
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled, and deliver that."""
@@ -267,7 +265,7 @@ class MapFlow(ObserverDelivery):
         with engine.lock:
             if self._over:
                 return
-            self.state.ended = True
+            self.state.end()
             tasks = self.state.cancellation.running(reason, True, self._now())
             self.state.cancellation.waiting(reason, True)
             self._paused = False
