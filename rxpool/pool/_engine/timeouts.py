@@ -48,7 +48,11 @@ class Timeouts:
                     if (other := task.flow.hedging.start(task, now)) is not None:
                         seconds.append(other)
                     continue
-                if self._dispatcher.waits_out and task in flow.tasks and task.inner is None:
+                if (
+                    self._dispatcher.waits_out
+                    and task in flow.tasks
+                    and task.extra.inner is None
+                ):
                     flow.times.end(task)  # which says so when its function has returned
                     continue
                 error = overdue_error(flow, limit)

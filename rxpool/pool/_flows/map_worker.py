@@ -68,8 +68,9 @@ class WorkerFlow(SubmitFlow):
     def prepare(self, item: Any) -> ItemFuture[Any]:
         """A future for *item*, which is not in the state yet."""
         future: ItemFuture[Any] = ItemFuture(self)
-        now, context = self._engine.now(), copy_context() or None
-        future._task = Task(self.state, item, now, context, future)
+        task = Task(self.state, item, self._engine.now(), copy_context() or None)
+        future._task = task
+        task.answer_to(future)
         return future
 
     def enter(self, future: ItemFuture[Any], waits: bool) -> bool:

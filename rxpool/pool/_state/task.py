@@ -35,6 +35,7 @@ class Extra:
         "ending",
         "hedged",
         "held",
+        "inner",
         "journalled",
         "number",
         "parts",
@@ -59,6 +60,7 @@ class Extra:
         self.unclaimed = False  #: its key was let go already
         self.ending = False  #: the backend was told to end it, and has not yet
         self.number: int | None = None  #: in the log
+        self.inner: Any = None  #: cancels what the function left running
         self.parts: deque[Any] | None = None  #: ordered: results so far of an Observable
         self.collected: list[Any] | None = None  #: results of an Observable, kept together
 
@@ -93,7 +95,6 @@ class Task:
         "extra",
         "flow",
         "future",
-        "inner",
         "item",
         "key",
         "note",
@@ -108,9 +109,7 @@ class Task:
         "value",
     )
 
-    def __init__(
-        self, flow: Any, item: Any, now: float, context: Any = None, future: Any = None
-    ) -> None:
+    def __init__(self, flow: Any, item: Any, now: float, context: Any = None) -> None:
         self.flow = flow
         self.item = item
         self.accepted = now
@@ -126,12 +125,11 @@ class Task:
         self.value: Any = NOT_YET
         self.error: BaseException | None = None
         self.context = context  # of variables, to be run in; None: there are none
-        self.inner: Any = None  # cancels what the function left running
         self.note: Any = None  # what the backend remembers of it
         self.permit: int | None = None  # of a breaker, for the attempt that runs
         self.key: Any = None  # in order of keys
         self.rank: tuple[float, ...] = NOT_YET  # what comes first when tasks are sorted
-        self.future = future  # of one result
+        self.future: Any = None  # of one result
         self.extra = NO_EXTRA
 
     def own(self) -> Extra:
@@ -142,6 +140,10 @@ class Task:
         return extra
 
     # -- before it starts -----------------------------------------------------------------
+
+    def answer_to(self, future: Any) -> None:
+        """Its outcome is that of *future*."""
+        self.future = future
 
     def accepted_at(self, now: float) -> None:
         """It had to wait for room: what is told of it counts from *now* on."""
@@ -194,11 +196,14 @@ class Task:
 
     def go_on(self, cancel: Any) -> None:
         """Its function has returned and left something running, which *cancel* ends."""
-        self.inner = cancel
+        self.own().inner = cancel
 
     def take_inner(self) -> Any:
         """What ends that; None: there is nothing, or it was taken."""
-        inner, self.inner = self.inner, None
+        extra = self.extra
+        inner = extra.inner
+        if inner is not None:
+            extra.inner = None
         return inner
 
     def joined_by(self, other: "Task") -> None:
@@ -252,10 +257,10 @@ def again(task: Task, beside: bool = False) -> Task:
     With *beside* that one goes on, and so does its time.
     """
     context = None if task.context is None else task.context.copy()
-    other = Task(task.flow, task.item, task.accepted, context, task.future)
+    other = Task(task.flow, task.item, task.accepted, context)
     other.attempts = task.attempts
     other.placed = task.placed
-    other.key, other.rank = task.key, task.rank
+    other.key, other.rank, other.future = task.key, task.rank, task.future
     before, extra = task.extra, other.own()
     extra.spent = before.spent or 0.0
     if not beside:
