@@ -77,7 +77,8 @@ class Initializer:
 
 def fail(runner: Reports, job: Any, error: BaseException, now: float) -> Any:
     """End *job* with *error*; answers the next one for its slot, if any."""
-    job.started, job.took = now, 0.0
+    job.began(now)
+    job.ended(None, None, 0.0)
     runner.failed(job, error)
     following: list[Any] = []
     runner.finish((job,), (), following.append)

@@ -10,7 +10,6 @@ __all__ = (
     "SEVERAL",
     "Chunk",
     "ChunkRunner",
-    "Crashes",
     "FlowNotes",
     "Job",
     "Reports",
@@ -25,19 +24,19 @@ SEVERAL: Final[Any] = object()
 class FlowNotes(Protocol):
     """The flow of a job: of no interest, but for a note of the backend's own."""
 
-    note: Any
+    @property
+    def note(self) -> Any:
+        """The note; None: there is none yet."""
 
-
-class Crashes(Protocol):
-    """How many workers a job has killed; kept from one attempt to the next."""
-
-    crashes: int
+    def remember(self, note: Any) -> None:
+        """Keep a note."""
 
 
 class Job(Protocol):
     """One attempt at an item, as a backend sees it.
 
-    A backend that runs jobs elsewhere writes what became of them into the last five.
+    A backend reads the fields, and reports by the methods what became of the job.  What runs
+    on threads of this process is reported by `ThreadRunner` itself.
     """
 
     item: Any  #: the argument of all but the first job of a chunk
@@ -50,8 +49,17 @@ class Job(Protocol):
     value: Any  #: the result, or `SEVERAL`
     error: BaseException | None
 
-    def own(self) -> Crashes:
-        """Where the crashes of workers are counted."""
+    def handed(self, note: Any, at: float | None = None) -> None:
+        """The backend has it, with this *note*; it runs there since *at*, if that is known."""
+
+    def began(self, at: float | None) -> None:
+        """It runs since *at*; None: it does not after all."""
+
+    def ended(self, value: Any, error: BaseException | None, took: float) -> None:
+        """How it ended, and after how many seconds; then `Reports.finish` is called."""
+
+    def killed_worker(self) -> int:
+        """It has taken a worker with it: how many by now, earlier attempts included."""
         ...
 
 
@@ -75,8 +83,8 @@ class Reports(Protocol):
     ) -> None:
         """Jobs of a slot ended; *rest* run there next.
 
-        Each has its ``value``, if it has not `failed`, and if it ran when it ``started`` and
-        how many seconds it ``took``.  *go_on* is given another one for the slot, or None.  Then
+        Of each is known how it ended (`Job.ended`, `failed` or `ChunkRunner.ran`) and, if it
+        ran, since when and how long.  *go_on* is given another one for the slot, or None.  Then
         results are delivered, which takes as long as subscribers like.
         """
 
@@ -128,6 +136,16 @@ class ChunkRunner(Reports, Protocol):
 
     def give_back(self, chunk: Sequence[Any]) -> None:
         """Jobs of `next_chunk` or `more` that were not run."""
+
+    def ran(
+        self, tasks: Sequence[Any], values: Sequence[Any], begun: float, ends: Sequence[float]
+    ) -> list[Any]:
+        """Jobs ran one after another since *begun*, and had ended with *values* by *ends*.
+
+        It stands for a `Job.began` and a `Job.ended` of each.  Those that are None are left
+        out, all others answered.  The value of one that has `failed` is of no interest.
+        """
+        ...
 
     def weighed(self, task: Any, items: int, size: int, results: bool = False) -> None:
         """So many items of the flow of *task*, or their results, had *size* bytes, pickled."""

@@ -31,6 +31,7 @@ from rxpool.backends.processes._shared_block import (
     RUNNING,
     SharedBlock,
 )
+from rxpool.pool._state.task import Task
 from tests.backends import process_jobs as jobs
 
 
@@ -46,6 +47,16 @@ class Wire:
         if self.breaks_after is not None and len(self.inbox) >= self.breaks_after:
             raise BrokenPipeError
         self.inbox.append(pickle.loads(data))
+
+
+class Flow:
+    """A flow, of which only the note is asked."""
+
+    note = None
+
+    def remember(self, note):
+        """Keep it."""
+        self.note = note
 
 
 class FakeRunner:
@@ -70,6 +81,13 @@ class FakeRunner:
         """A task is going to fail."""
         task.error = error
 
+    def ran(self, tasks, values, begun, ends):
+        """Tasks were run, with these values."""
+        pairs = [pair for pair in zip(tasks, values, strict=True) if pair[0] is not None]
+        for task, value in pairs:
+            task.ended(value, task.error, 0.0)
+        return [task for task, _ in pairs]
+
     def more(self, task, most):
         """There are no more."""
         return []
@@ -90,10 +108,8 @@ class Pair:
         self.channel = WorkerChannel(self.runner, self.ours, self.block)
         self.channel._function = CachedFunction(jobs.same)
         self.worker = _worker._Worker(self.wire, self.block, Settings("test"))
-        flow = SimpleNamespace(note=None)
-        self.tasks = [
-            SimpleNamespace(item=item, flow=flow, error=None, started=None) for item in items
-        ]
+        flow = Flow()
+        self.tasks = [Task(flow, item, 0.0) for item in items]
         self.channel.in_flight.sent.extend(self.tasks)
 
     def message(self, first, wires):
@@ -344,9 +360,7 @@ def test_an_item_is_run_or_given_back(pair, monkeypatch, seed):
     while number < 400:
         items = list(range(number, number + dice.randint(1, 12)))
         number += len(items)
-        two.channel.in_flight.sent.extend(
-            SimpleNamespace(item=item, error=None, started=None) for item in items
-        )
+        two.channel.in_flight.sent.extend(Task(None, item, 0.0) for item in items)
         two.run(fn, items[0], items)
         if dice.random() < 0.7:
             two.take_in()
@@ -371,7 +385,7 @@ def test_items_sent_after_the_limit_was_set_are_run(pair):
     two.channel._look(lambda _: None)
     two.channel._look(lambda _: None)
     assert (numbers[LIMIT], numbers[RESUME]) == (1, 5)
-    late = [SimpleNamespace(item=n, flow=None, error=None, started=None) for n in (5, 6)]
+    late = [Task(None, n, 0.0) for n in (5, 6)]
     two.channel.in_flight.sent.extend(late)
     two.channel._look(lambda _: None)
     assert two.runner.returned == two.tasks[1:]
@@ -417,9 +431,8 @@ def test_a_closed_channel_refuses(pair):
     Catches looking at the note of the task to find out whether it was sent.
     """
     two = pair(())
-    task = SimpleNamespace(
-        item=1, flow=SimpleNamespace(note=None), note=two.channel, started=None, took=None
-    )
+    task = Task(Flow(), 1, 0.0)
+    task.handed(two.channel)
     two.channel.in_flight.close()
     with pytest.raises(ChannelClosed):
         two.channel.send(task)
@@ -432,7 +445,7 @@ def test_a_worker_that_is_quicker_than_who_gave_it_its_item(pair):
     Catches looking at what is left at the worker.
     """
     two = pair(())
-    task = SimpleNamespace(item=1, flow=SimpleNamespace(note=None), note=None)
+    task = Task(Flow(), 1, 0.0)
     send = two.channel._outbox.send
 
     def send_and_wait(first, body):
@@ -509,7 +522,7 @@ def test_an_item_at_its_timeout_takes_no_other_with_it(pair):
     slot.channel, slot.process = two.channel, SimpleNamespace(kill=kill)
     backend._roster.workers.append(slot)
     for task in two.tasks:
-        task.note = two.channel
+        task.handed(two.channel)
     two.block.numbers[RUNNING] = 0.0
     backend.end(two.tasks[0], TimeoutError())
     assert killed

@@ -1,7 +1,10 @@
 """What backends call that run tasks elsewhere, several in one go."""
 
+import pytest
+
 from rxpool import TaskCancelled, WorkerPool
 from rxpool.pool._state.task import Task
+from tests import jobs
 
 
 def test_the_end_of_a_task_that_was_cancelled_before_it_began():
@@ -14,3 +17,27 @@ def test_the_end_of_a_task_that_was_cancelled_before_it_began():
         pool._engine.runner.finish([task], (), following.append)
         assert following == [None]
         assert pool.report().failed == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "several"),
+    [
+        ({}, True),
+        ({"order": "key", "key": abs}, False),
+        ({"priority": abs}, False),
+        ({"overflow": "drop_oldest"}, False),
+    ],
+)
+def test_the_flow_of_a_worker_lets_only_go_in_chunks_what_nothing_overtakes(options, several):
+    """Of one key there is one task at a time, however many wait."""
+    with WorkerPool(1, on="inline") as pool:
+        state = pool.worker(jobs.same, **options)._calls.state
+        assert state.chunkable is several
+
+
+def test_keyed_items_of_a_worker_that_wait_for_a_busy_process():
+    """It is given no more of them than may start."""
+    with WorkerPool(1, on="processes") as pool:
+        worker = pool.worker(jobs.same, order="key", key=bool)
+        futures = [worker.execute(n) for n in range(1500)]
+        assert [future.result(30) for future in futures] == list(range(1500))

@@ -142,9 +142,8 @@ class Books(RuleBasedStateMachine):
             return
         self.now += waited
         task = Task(flow, list(range(size)), self.now)
-        task.key = key
         if flow.sorted is not None:
-            flow.sorted.number(task, priority)
+            flow.sorted.number(task, key, priority)
         room, crowded = flow.capacity.has_room(), flow.capacity.at_capacity()
         waiting = list(flow.waiting)
         before = flow.counts.accepted

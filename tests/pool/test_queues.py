@@ -33,9 +33,7 @@ class Lines(RuleBasedStateMachine):
     def task(self, key, priority):
         """A task that has come."""
         task = Task(None, None, 0.0)
-        if self.keyed:
-            task.key = key
-        self.queue.number(task, priority)
+        self.queue.number(task, key if self.keyed else None, priority)
         return task
 
     def busy(self, key):
@@ -181,8 +179,7 @@ def queued(queue, tasks):
     made = []
     for name, key, priority in tasks:
         task = Task(None, name, 0.0)
-        task.key = key
-        queue.number(task, priority)
+        queue.number(task, key, priority)
         queue.append(task)
         made.append(task)
     return made

@@ -134,8 +134,7 @@ class Slot:
         """Run the first steps of *job* and of others; whether the last one waits."""
         runner = self._crew.runner
         self.job = job
-        job.note = self
-        job.started = self._crew.now()
+        job.handed(self, self._crew.now())
         stack = runner.stack()
         stack.append(job)
         ended: list[Any] = []
@@ -149,7 +148,7 @@ class Slot:
                     rest.extend(runner.more(job, self._crew.most, False))
                 waits = self._run_lot(job, function, item, rest, ended, stack)
         except BaseException as error:
-            job.error = error
+            runner.failed(job, error)
             ended.append(job)
         finally:
             stack.pop()
@@ -175,26 +174,27 @@ class Slot:
         now, handle, cancelling = crew.now, crew.runner.handle, self.task.cancelling
         at = job.started
         until = at + _TURN
+        value: Any = None
+        failure: BaseException | None = None
         while True:
             context = job.context or Context()
             try:
                 self._awaited = context.run(_first_step, self, handle(job), function, item)
             except StopIteration as stop:
-                if not job.settled:
-                    job.value = stop.value
+                value = stop.value
             except BaseException as error:
                 if crew.foreign:
                     _forks.end_child(error)
-                if not job.settled:
-                    job.error = error
+                failure = error
             else:
                 self._context = context
                 return True
             before, at = at, now()
             if not job.settled:
-                job.took = at - before
+                job.ended(value, failure, at - before)
                 ended.append(job)
-            elif not ended:
+            value = failure = None  # which would keep this frame alive
+            if not ended:
                 return False  # it was cancelled, and with it the slot is free
             if cancelling():
                 self._spoilt = True
@@ -208,8 +208,7 @@ class Slot:
                 if not job.settled:
                     break
             self.job = stack[-1] = job
-            job.note = self
-            job.started = at
+            job.handed(self, at)
             item = job.item
 
     def _conclude(self, job: Any, ended: list[Any], rest: deque[Any], waits: bool) -> None:
@@ -294,11 +293,7 @@ class Slot:
             self._spoilt = True
         if job.settled:
             return  # cancelled: its slot is free
-        job.took = crew.now() - job.started
-        if error is None:
-            job.value = value
-        else:
-            job.error = error
+        job.ended(value, error, crew.now() - job.started)
         crew.runner.finish((job,), (), self._go_on)
 
     def _post(self, job: Any) -> None:

@@ -99,7 +99,8 @@ class ExecutorBackend(Backend):
     def _begin(self, job: Any, hand_over: HandOver) -> None:
         """Hand *job* over; it fails if that cannot be."""
         runner = self._runner
-        at = job.started = self.clock.now()
+        at = self.clock.now()
+        job.began(at)
         begun: tuple[Callable[[Any], Any], Any] | None = None
         try:
             begun = runner.begin(job)
@@ -110,14 +111,14 @@ class ExecutorBackend(Backend):
             future = self._submit(job, *begun)
             stay_first()  # some executors register their hook with their first call
         except Exception as error:
-            job.took = 0.0
-            job.error = error
-            if begun is not None:
-                job.error = self._explain(job, begun[1], error, refused=True)
+            if begun is None:
+                job.ended(None, error, 0.0)
+            else:
+                job.ended(None, self._explain(job, begun[1], error, refused=True), 0.0)
             hand_over.add(self._released(job))
             runner.finish((job,), (), hand_over.go_on)
             return
-        job.note = future
+        job.handed(future)
         future.add_done_callback(partial(self._landed, job, begun[1]))
         if job.settled:  # abandoned before the future was known
             self.abandon((job,))
@@ -160,8 +161,8 @@ class ExecutorBackend(Backend):
         else:
             error = future.exception()
         if error is not None:
-            job.took = now - job.started
-            job.error = self._explain(job, item, error, refused=False)
+            failure = self._explain(job, item, error, refused=False)
+            job.ended(None, failure, now - job.started)
         else:
             self._take(job, item, future.result(), now)
         self._runner.finish((job,), (), self._go_on)
@@ -170,29 +171,29 @@ class ExecutorBackend(Backend):
         try:
             answer = Arrived(self._name, given)
         except TypeError:
-            job.took = now - job.started
-            job.error = WorkerCrashed(
+            failure = WorkerCrashed(
                 f"pool {self._name!r}: the executor has answered with {given!r}"
             )
+            job.ended(None, failure, now - job.started)
             return
-        job.took, job.error = answer.took, answer.error
+        value, error = answer.value, answer.error
         # The worker's clock may be that of another machine.
         if job.started <= answer.began <= now - answer.took:
-            job.started = answer.began
+            job.began(answer.began)
         else:
-            job.started = max(job.started, now - answer.took)
-        if answer.several:
-            for part in answer.value:
-                self._runner.part(job, part)
-            job.value = SEVERAL
-            return
-        job.value = answer.value
+            job.began(max(job.started, now - answer.took))
         function: Any = self._runner.function(job)
-        if is_of_batches(function) and job.error is None:
+        if answer.several:
+            for part in value:
+                self._runner.part(job, part)
+            value = SEVERAL
+        elif is_of_batches(function) and error is None:
             try:
-                job.value = function.check(job.value, item)
-            except Exception as error:
-                job.error = error
+                value = function.check(value, item)
+            except Exception as wrong:
+                job.ended(None, wrong, answer.took)
+                return
+        job.ended(value, error, answer.took)
 
     def _explain(
         self, job: Any, item: Any, error: BaseException, refused: bool

@@ -141,7 +141,7 @@ class ThreadExecutorBackend(LocalBackend):
         """*job* is not on a thread of the executor: those that may be handed over now."""
         with self._lock:
             self._lent.discard(job)
-            job.note = None  # if it is abandoned now, that comes too late
+            job.handed(None)  # if it is abandoned now, that comes too late
             return self._window.release(job)
 
     def _look(self, ticket: Ticket, job: Any, future: "Future[None]") -> None:
@@ -154,10 +154,11 @@ class ThreadExecutorBackend(LocalBackend):
             self.start((job,))
 
     def _fail(self, job: Any, error: Exception | None, go_on: Callable[[Any], object]) -> None:
-        job.started, job.took = self.clock.now(), 0.0
         reason = "it was shut down" if error is None else str(error)
-        job.error = WorkerCrashed(f"pool {self._name!r}: the executor is broken: {reason}")
-        job.error.__cause__ = error
+        crash = WorkerCrashed(f"pool {self._name!r}: the executor is broken: {reason}")
+        crash.__cause__ = error
+        job.began(self.clock.now())
+        job.ended(None, crash, 0.0)
         self._runner.finish((job,), (), go_on)
 
     def _enter(self, ticket: Ticket) -> None:

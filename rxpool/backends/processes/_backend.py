@@ -147,7 +147,7 @@ class ProcessBackend(Backend):
             if task is None:
                 task, since = channel.in_flight.unanswered(_UNHEEDED)
             if task is not None:
-                task.started = since
+                task.began(since)
 
     def end(self, job: Any, error: BaseException) -> None:
         """Kill the process that runs *job*; it fails with *error*."""

@@ -99,7 +99,8 @@ class WorkerChannel:
             if part is None:
                 return [], []
             if cached is None or cached.function is not part.function:
-                cached = task.flow.note = CachedFunction(part.function)
+                cached = CachedFunction(part.function)
+                task.flow.remember(cached)
             if cached.wire is None:
                 cached.pickled()
         except BaseException as error:

@@ -48,7 +48,7 @@ class InFlight:
             first = self.first + len(self.sent)
             self.sent.extend(tasks)
             for task in tasks:
-                task.note = note
+                task.handed(note)
         return first
 
     def done(
@@ -213,7 +213,7 @@ class InFlight:
                 # It was going to leave that one out.
                 running, begun = None, begun - 1
             if running is not None:
-                running.started = numbers[STARTED]
+                running.began(numbers[STARTED])
             unbegun = [task for task in list(self.sent)[max(0, begun) :] if task is not None]
             # Given to a worker that had not begun with them.
             self.first += len(self.sent)
@@ -237,5 +237,5 @@ class InFlight:
 def not_begun(tasks: list[Any]) -> list[Any]:
     """*tasks* that were not begun after all."""
     for task in tasks:
-        task.started = None  # else its time would run while it waits
+        task.began(None)  # else its time would run while it waits
     return tasks

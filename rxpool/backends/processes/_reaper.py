@@ -86,8 +86,7 @@ class Reaper:
         process.close()
 
     def _crash(self, task: Any, process: WorkerProcess) -> BaseException:
-        extra = task.own()
-        extra.crashes = crashes = extra.crashes + 1
+        crashes = task.killed_worker()
         ending, exitcode = process.ending, process.exitcode
         if crashes >= self._poison_after:
             return PoisonItem(f"killed its worker {crashes} times, at last: {ending}", exitcode)

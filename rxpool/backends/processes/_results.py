@@ -57,10 +57,12 @@ class Results:
             wires, ends = wires[known:], ends[known:]
         tasks, left = in_flight.done(len(wires), ends[-1])
         try:
-            if tuple in map(type, wires):
+            packed = tuple in map(type, wires)
+            if packed:
                 self._weigh(tasks, wires)  # before more is asked for
             bad = refill(len(tasks), ends[-1] - begun, left if takes_more else 0)
-            done = self._unpack_all(tasks, wires, begun, ends)
+            values = self._unpack_all(tasks, wires) if packed else wires
+            done = self._runner.ran(tasks, values, begun, ends)
             done += bad
             if done:
                 self._runner.finish(done, in_flight.rest() if in_flight.sent else (), go_on)
@@ -82,40 +84,30 @@ class Results:
         if task is not None:
             self._runner.weighed(task, len(sizes), sum(sizes), True)
 
-    def _unpack_all(
-        self, tasks: Sequence[Any], wires: Sequence[Any], begun: float, ends: Sequence[float]
-    ) -> list[Any]:
-        """Give *tasks* their results; answers those that were not taken back."""
-        done: list[Any] = []
-        for task, wire, ended in zip(tasks, wires, ends, strict=True):
-            if task is not None:
-                task.started = begun
-                task.took = ended - begun
-                if type(wire) is not tuple:
-                    task.value = wire
-                else:
-                    self._unpack(task, wire)
-                done.append(task)
-            begun = ended
-        return done
+    def _unpack_all(self, tasks: Sequence[Any], wires: Sequence[Any]) -> list[Any]:
+        """The values of *tasks*; those that have an error instead have failed then."""
+        return [
+            wire if task is None or type(wire) is not tuple else self._unpack(task, wire)
+            for task, wire in zip(tasks, wires, strict=True)
+        ]
 
-    def _unpack(self, task: Any, wire: Any) -> None:
-        """Give *task* the value or the error that a message part stands for."""
+    def _unpack(self, task: Any, wire: Any) -> Any:
+        """The value that a message part stands for; if that is an error, *task* has failed."""
         if wire == SEVERAL_PARTS:
-            task.value = SEVERAL
-            return
+            return SEVERAL
         error = decode_error(wire)
         if error is not None:
             self._runner.failed(task, error)
-            return
+            return None
         block = self._block
         assert block is not None
         try:
-            task.value = decode(wire, block.results)
+            return decode(wire, block.results)
         except BaseException as reason:
             failure = NotPicklable(f"the result cannot be unpickled here: {shown(reason)}")
             failure.__cause__ = reason
             self._runner.failed(task, failure)
+            return None
         finally:
             for span in spans_of(wire):
                 block.numbers[FREED_OUT] = span[2]

@@ -82,7 +82,7 @@ class Awaitables:
             returned = True
             if ended:
                 return ended[0]
-            task.inner = cancel
+            task.go_on(cancel)
             gone = task.settled
         if gone and cancel is not None:
             cancel()
@@ -133,10 +133,9 @@ class Awaitables:
         """The function returned, the task goes on: the thread may serve another."""
         if self._dispatcher.backend.traits.keeps_slot:
             return None
-        if task.extra.ending:  # its function took long; now it can be ended
-            task.extra.ending = False
+        if task.flow.times.goes_on(task):  # its function took long; now it can be ended
             self._timeouts.watch(task.flow)
-        task.note = None  # the thread is not to be given up with the task any more
+        task.handed(None)  # the thread is not to be given up with the task any more
         with self._dispatcher.lock:
             following = self._dispatcher.slots.pass_on(task)
             pending = self._dispatcher.pending()

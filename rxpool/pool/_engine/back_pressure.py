@@ -239,8 +239,7 @@ class BackPressure:
         with self._dispatcher.lock:
             for task in here.stack:
                 if task.slot and not task.running and task.flow.slots is self._slots:
-                    task.slot = False
-                    self._slots.free += 1
+                    self._slots.release(task)
             pending = self._dispatcher.pending()
         held = [cell.pop() for cell in here.held if cell and cell[0].flow.slots is self._slots]
         if held:

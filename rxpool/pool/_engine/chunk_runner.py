@@ -77,6 +77,25 @@ class ChunkRunner:
             weighs_from = bound.most / bound.limit / _SMALL if weighed else 0.0
         return Chunk(function, jobs, items, weighs_from)
 
+    def ran(
+        self,
+        tasks: Sequence[Task | None],
+        values: Sequence[Any],
+        begun: float,
+        ends: Sequence[float],
+    ) -> list[Task]:
+        """Tasks ran one after another since *begun*, and had ended with *values* by *ends*.
+
+        Those that are None are left out, all others answered.
+        """
+        done: list[Task] = []
+        for task, value, ended in zip(tasks, values, ends, strict=True):
+            if task is not None:
+                task.started, task.took, task.value = begun, ended - begun, value
+                done.append(task)
+            begun = ended
+        return done
+
     def function(self, task: Task) -> Callable[..., Any]:
         """The user's function that *task* calls."""
         function: Callable[..., Any] = task.flow.binding.function(task)
@@ -148,10 +167,11 @@ class ChunkRunner:
     ) -> None:
         """Settle the tasks one by one, and deliver what can be."""
         dispatcher = self._dispatcher
+        slots = dispatcher.slots
         flow = tasks[0].flow
         binding = flow.binding
         now = dispatcher.now()
-        if flow.policies is not None:
+        if flow.policies is not None and flow.policies.looks:
             for task in tasks:
                 if task.error is None and not task.settled:
                     value = self._several(task) if task.value is SEVERAL else task.value
@@ -165,7 +185,11 @@ class ChunkRunner:
                 known = NOT_YET not in (task.started, task.took)
                 ended = task.started + task.took if known else now
                 task.flow.settle(task, value, task.error, ended)
-            following = self._pass_on(tasks, rest)
+            following = None
+            for task in tasks:
+                if task.slot:
+                    following = slots.pass_on(task, rest)
+                    break
             entry = binding.begin_delivery()
             pending = dispatcher.pending()
         go_on(following)
@@ -186,7 +210,7 @@ class ChunkRunner:
     ) -> None:
         """Deliver good results without the lock, as `ThreadRunner` does."""
         dispatcher = self._dispatcher
-        telemetry = dispatcher.telemetry
+        slots, telemetry = dispatcher.slots, dispatcher.telemetry
         flow = tasks[0].flow
         binding = flow.binding
         cell = [0]
@@ -212,7 +236,11 @@ class ChunkRunner:
             flow.reserved += ran  # all of them count until they are delivered
             if flow.waiting:
                 flow.mark_runnable()  # another may run, also where these had no slot
-            following = self._pass_on(tasks, rest)
+            following = None
+            for task in tasks:
+                if task.slot:
+                    following = slots.pass_on(task, rest)
+                    break
             pending = dispatcher.pending()
         go_on(following)
         if pending is not None:
@@ -234,17 +262,6 @@ class ChunkRunner:
             dispatcher.carry_out(pending)
         if entry is not None:
             dispatcher.deliver(binding, entry)
-
-    def _pass_on(self, tasks: Sequence[Task], rest: Sequence[Task]) -> Task | None:
-        """The slot of a chunk goes to *rest*, else to the task that is answered.  Locked."""
-        slots = self._dispatcher.slots
-        for task in tasks:
-            if task.slot:
-                if rest and slots.promote(rest, True):
-                    task.slot = False
-                    return None
-                return slots.pass_on(task)
-        return None
 
     def _several(self, task: Task) -> Any:
         if task.flow.binding.collects:

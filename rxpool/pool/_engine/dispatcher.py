@@ -129,8 +129,9 @@ class Dispatcher:
         entry = following = None
         if self.waits_out and not task.settled:
             error = why_late(task, self.now()) or error
-        if task.flow.policies is not None and error is None and not task.settled:
-            error = task.flow.policies.keep(task, value)
+        policies = task.flow.policies
+        if policies is not None and policies.looks and error is None and not task.settled:
+            error = policies.keep(task, value)
         try:
             self._acquire()
             if task.flow.settle(task, value, error, self.now()):
@@ -191,7 +192,7 @@ class Dispatcher:
     def abandon(self, tasks: Sequence[Task]) -> None:
         """The work of cancelled tasks is not wanted any more."""
         for task in tasks:
-            inner, task.inner = task.inner, None
+            inner = task.take_inner()
             if inner is not None:
                 try:
                     inner()

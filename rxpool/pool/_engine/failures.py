@@ -30,8 +30,7 @@ class FailureHandler:
                 self._dispatcher.telemetry.follow(policies.breaker)
             later = self._dispatcher.effects.later.extend
             gate = Gate(policies, fn, self._dispatcher.clock, self._wake, self._judge, later)
-            flow.policies = gate
-            flow.gate = gate if gate.admits else None
+            flow.guard(gate)
             if policies.hedge is not None:
                 flow.times.hedge_after(policies.hedge.after)  # type: ignore[arg-type]
 

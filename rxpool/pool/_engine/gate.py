@@ -98,8 +98,8 @@ class Gate:
         self._batches: bool = getattr(fn, "of_batches", False)
         #: whether it matters which items of a batch have failed
         self._wants_parts = attempts.asks or policies.retry is not None
-        #: whether good results have to be looked at
-        self.looks = attempts.on_result or self._batches
+        #: whether good results have to be looked at, by `keep`
+        self.looks = attempts.on_result or self._batches or journal is not None
         self._clock = clock
         self._wake = wake
         #: finds out, with no lock held, what becomes of a task that failed, and its permit
@@ -147,7 +147,7 @@ class Gate:
         if isinstance(answer, int):
             if extra.asked is not None:
                 extra.held = now - extra.asked
-            task.permit = answer
+            task.admit(answer)
             return START
         if answer is Verdict.WAIT:
             if extra.asked is None:
@@ -162,7 +162,7 @@ class Gate:
 
     def succeeded(self, task: Task, now: float) -> None:
         """An attempt ended well."""
-        permit, task.permit = task.permit, None
+        permit = task.permit
         if permit is not None:
             took = now - task.started
             size = self._size(task) if self._batches else 1
@@ -171,8 +171,7 @@ class Gate:
 
     def cancelled(self, task: Task) -> None:
         """A task is not wanted any more, be it that it waits or runs."""
-        permit, task.permit = task.permit, None
-        self._attempts.cancelled(permit, task.extra.ticket)
+        self._attempts.cancelled(task.take_permit(), task.extra.ticket)
         self._later(self._attempts.effects())
 
     def hedges(self, now: float, first_attempts: int) -> bool:
@@ -183,7 +182,7 @@ class Gate:
 
     def good(self, task: Task, now: float) -> None:
         """An attempt ended well, of one item; only if it is `lock_free`."""
-        permit, task.permit = task.permit, None
+        permit = task.permit
         if permit is not None:
             breaker = self._attempts.breaker
             assert breaker is not None

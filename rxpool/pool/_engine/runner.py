@@ -37,6 +37,7 @@ class Runner:
         self.next_chunk = chunks.next_chunk
         self.more = chunks.more
         self.give_back = chunks.give_back
+        self.ran = chunks.ran
         self.finish = chunks.finish
         self.part = chunks.part
 

@@ -48,14 +48,16 @@ class Timeouts:
                     if (other := task.flow.hedging.start(task, now)) is not None:
                         seconds.append(other)
                     continue
-                if self._dispatcher.waits_out and task in flow.tasks and task.inner is None:
-                    task.own().ending = (
-                        True  # the end of the task says so when its function has returned
-                    )
+                if (
+                    self._dispatcher.waits_out
+                    and task in flow.tasks
+                    and task.extra.inner is None
+                ):
+                    flow.times.end(task)  # which says so when its function has returned
                     continue
                 error = overdue_error(flow, limit)
                 if task in flow.tasks and self._dispatcher.backend.traits.ends_itself:
-                    task.own().ending = True
+                    flow.times.end(task)
                     far.append((task, error))
                 elif task.flow.settle(task, None, error, now):
                     self._dispatcher.slots.release(task)

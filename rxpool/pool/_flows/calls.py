@@ -27,6 +27,7 @@ class SubmitFlow:
     """The flow of all calls of `submit`; each result goes to its own future."""
 
     collects = True
+    chunkable = False  # a call can be cancelled until its worker takes it
     name = "submit"
     ended = False
 
@@ -39,9 +40,8 @@ class SubmitFlow:
         self._opened = False
         self._line: dict[Sleeper, None] = {}  # coroutines that wait for room, in order
         self._unsettled: set[PoolFuture[Any]] = set()  # for a child that is forked meanwhile
-        state.binding = self
+        state.bind(self, self.chunkable)
         engine.registry.standing.append(state)
-        state.chunkable = False  # a call can be cancelled until its worker takes it
 
     def _call(self, call: tuple[Callable[..., Any], Any, Any, "PoolFuture[Any]"]) -> Any:
         function, args, kwargs, future = call
@@ -88,7 +88,7 @@ class SubmitFlow:
                     continue
                 self._engine.back_pressure.give_way()
                 await sleeper.sleep()
-                task.accepted = self._engine.now()
+                task.accepted_at(self._engine.now())
         finally:
             with self._engine.lock:
                 line.pop(sleeper, None)
@@ -102,10 +102,8 @@ class SubmitFlow:
     ) -> tuple[Task, PoolFuture[Any]]:
         future: PoolFuture[Any] = PoolFuture(self)
         call = (function, args, kwargs, future)
-        task = future._task = Task(self.state, call, self._engine.now())
-        context = copy_context()
-        if len(context):
-            task.context = context
+        task = Task(self.state, call, self._engine.now(), copy_context() or None)
+        future._task = task
         return task, future
 
     def _enter(
@@ -146,7 +144,7 @@ class SubmitFlow:
                 return False
             if engine.back_pressure.wait_for_room(state, task, self.name):
                 return True
-            task.accepted = engine.now()
+            task.accepted_at(engine.now())
 
     def _check_open(self, admitted: bool) -> None:
         self._engine.registry.check_open(admitted)

@@ -282,7 +282,7 @@ class ObserverDelivery:
         with engine.lock:
             if self.end.over:
                 return
-            state.ended = True
+            state.end()
             tasks = state.cancellation.running(reason, True, engine.now())
             state.cancellation.waiting(reason, True)
             self._paused = False

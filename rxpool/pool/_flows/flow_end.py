@@ -65,7 +65,7 @@ class FlowEnd:
             if self.over:
                 return False
             self.over = True
-            state.ended = True
+            state.end()
             reason = f"{self._name}: the subscription was disposed"
             tasks = state.cancellation.running(reason, False, engine.now())
             state.cancellation.waiting(reason, False)

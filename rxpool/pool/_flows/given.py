@@ -57,7 +57,7 @@ def give_batch(receiver: Receiver, task: Task) -> None:
     batch: Any = task.item
     items: list[Any] = batch if isinstance(batch, list) else [batch]  # pyright: ignore[reportUnknownVariableType]
     if items is not batch:
-        task.attempts = 0  # the function was not called
+        task.not_attempted()  # the function was not called
     if task.error is not None:
         results: list[Any] = [task.error] * len(items)
     else:

@@ -68,7 +68,7 @@ class ImapFlow:
         self._foreign: str | None = None  # in a forked child: why nothing comes
         self.sources: list[Node] = []
         self.emit_lock_free = self._emit_lock_free if state.lock_free else None
-        state.binding = self
+        state.bind(self)
         # Where the consumer cannot run tasks itself, they need the slot of the task it is.
         engine.open(self, lend=not engine.backend.traits.runs_here)
 
@@ -145,7 +145,7 @@ class ImapFlow:
             if self._items is not None:
                 self._unread = self._items
             self._items = None
-            self.state.ended = True
+            self.state.end()
             self.state.capacity.unfetched = True
             self.state.mark_runnable()
             self.begin_delivery()
@@ -157,14 +157,14 @@ class ImapFlow:
         state = self.state
         if self._error is None and (not state.ended or state.counts.in_flight):
             self._error = error
-        state.ended = True
+        state.end()
 
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled."""
         engine = self._engine
         with engine.lock:
             self._items = None
-            self.state.ended = True
+            self.state.end()
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
             self.begin_delivery()
@@ -192,7 +192,7 @@ class ImapFlow:
                 return
             self._over = True
             self._items = None
-            self.state.ended = True
+            self.state.end()
             reason = f"{self.name}: the iterator was closed"
             tasks = self.state.cancellation.running(reason, False, engine.now())
             self.state.cancellation.waiting(reason, False)
@@ -339,11 +339,10 @@ class ImapFlow:
                     raise  # now, not when what runs is done
                 self._items, self._error = None, as_failure(error)
         now = engine.now()
-        tasks = [Task(state, item, now) for item in ahead]
-        context = copy_context()
-        if len(context):
-            for task in tasks:
-                task.context = context.copy()
+        if len(context := copy_context()):
+            tasks = [Task(state, item, now, context.copy()) for item in ahead]
+        else:
+            tasks = [Task(state, item, now) for item in ahead]
         if state.gate is not None:
             for task in tasks:
                 state.gate.prepare(task)
@@ -360,7 +359,7 @@ class ImapFlow:
                 taken, started = engine.slots.accept_many(state, tasks)
             del ahead[:taken]
             if self._all_read:
-                state.ended = True
+                state.end()
             pending = engine.dispatcher.pending()
         if started:
             engine.dispatcher.start(tasks[:started])

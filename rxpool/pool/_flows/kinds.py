@@ -79,10 +79,7 @@ class SwitchFlow(MapFlow):
     def on_next(self, item: Any) -> None:
         """Cancel what waits or runs, and take *item*."""
         engine, state = self.engine, self.state
-        task = Task(state, item, self._now())
-        context = copy_context()
-        if len(context):
-            task.context = context
+        task = Task(state, item, self._now(), copy_context() or None)
         if self.end.foreign is not None:
             self.end.say_why()
             return

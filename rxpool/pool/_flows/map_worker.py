@@ -40,11 +40,12 @@ class ItemFuture(PoolFuture[_R], Generic[_R]):
 class WorkerFlow(SubmitFlow):
     """The flow of all items of a `MapWorker`."""
 
+    chunkable = True
+
     def __init__(self, engine: Engine, options: FlowOptions, name: str) -> None:
         state = options.open(engine.slots, emits_drops=True)
         engine.failures.guard(state, options.policies, options.fn)
         super().__init__(engine, state)
-        state.chunkable = True
         self.fn = options.fn
         self.name = name
         #: those with items that are not in the state yet; under the lock
@@ -67,11 +68,9 @@ class WorkerFlow(SubmitFlow):
     def prepare(self, item: Any) -> ItemFuture[Any]:
         """A future for *item*, which is not in the state yet."""
         future: ItemFuture[Any] = ItemFuture(self)
-        task = future._task = Task(self.state, item, self._engine.now())
-        task.future = future
-        context = copy_context()
-        if len(context):
-            task.context = context
+        task = Task(self.state, item, self._engine.now(), copy_context() or None)
+        future._task = task
+        task.answer_to(future)
         return future
 
     def enter(self, future: ItemFuture[Any], waits: bool) -> bool:

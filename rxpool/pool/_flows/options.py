@@ -187,13 +187,14 @@ class FlowOptions:
     def rank(self, state: FlowState, task: Task) -> None:
         """Ask the user's functions where *task* is to stand; their errors come out."""
         assert state.sorted is not None
+        key = None
         if self.key is not None:
-            task.key = self.key(task.item)
-            hash(task.key)
+            key = self.key(task.item)
+            hash(key)
         priority = 0.0
         if self.priority is not None:
             priority = checks.number("priority", self.priority(task.item), least=-math.inf)
-        state.sorted.number(task, priority)
+        state.sorted.number(task, key, priority)
 
     @property
     def sorts(self) -> bool:

@@ -13,7 +13,7 @@ def outcome_of(task: Task, now: float) -> Outcome[Any, Any]:
     """The record of a settled task."""
     started, spent = task.started, task.extra.spent
     if started is NOT_YET and task.error is not None and spent is None:
-        task.attempts = 0  # it was going to start, no more
+        task.not_attempted()  # it was going to start, no more
     spent = spent or 0.0  # by attempts before the last
     waited = (now if started is NOT_YET else started) - task.accepted - spent
     took = task.took + spent

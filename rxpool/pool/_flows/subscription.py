@@ -75,7 +75,7 @@ class MapFlow:
         self.delivery = ObserverDelivery(
             engine, state, options, self.end, observer, give, name, inlet
         )
-        state.binding = self.delivery
+        state.bind(self.delivery)
         flows[self] = None
 
     # -- the source ---------------------------------------------------------------------
@@ -83,12 +83,9 @@ class MapFlow:
     def on_next(self, item: Any) -> None:  # noqa: C901 - the hot path of acceptance, in one piece
         """Take an item, or hold its producer back."""
         state = self.state
-        task = Task(state, item, self._now())
+        task = Task(state, item, self._now(), copy_context() or None)
         if state.capacity.unweighed:
             state.capacity.guess(item)
-        context = copy_context()
-        if len(context):
-            task.context = context
         if self._rank is not None:
             try:
                 self._rank(state, task)
@@ -117,7 +114,8 @@ class MapFlow:
                     entry = self.delivery.begin_delivery()
                 pending = self.engine.dispatcher.pending()
             except Exception as error:  # Overflow
-                state.ended, self.end.failure = True, error
+                state.end()
+                self.end.failure = error
                 entry, pending = (
                     self.delivery.begin_delivery(),
                     self.engine.dispatcher.pending(),
@@ -140,7 +138,7 @@ class MapFlow:
             try:
                 if self.engine.back_pressure.wait_for_room(state, task, self.name):
                     return
-                task.accepted = self._now()
+                task.accepted_at(self._now())
             except Exception as error:  # WouldBlock
                 self.on_error(error)
                 self.end.leave_source()
@@ -167,7 +165,7 @@ class MapFlow:
         with self.engine.lock:
             if self.end.over or self.state.ended:
                 return
-            self.state.ended = True
+            self.state.end()
             self.end.failure = error
             entry = self.delivery.begin_delivery()
             pending = self.engine.dispatcher.pending()
@@ -259,7 +257,7 @@ class MapFlow:
             cut = not state.ended and (fed or not self._outcomes)
             if cut or (state.counts.in_flight and not self._outcomes):
                 end.failure = error
-        state.ended = True
+        state.end()
 
     def terminate(self, reason: str) -> None:
         """See `OpenFlow`."""

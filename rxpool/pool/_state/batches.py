@@ -4,7 +4,7 @@ from itertools import groupby
 from typing import Any, TypeAlias
 
 from rxpool.errors import DeadlineExceeded
-from rxpool.pool._state.task import NOT_YET, Task, again
+from rxpool.pool._state.task import Task, again_in_part, done_in_part
 
 __all__ = ("Group", "PartlyFailed", "can_be_halved", "groups_of", "halves", "part_of")
 
@@ -64,12 +64,12 @@ def can_be_halved(task: Task, error: BaseException) -> bool:
 def halves(task: Task) -> list[Task]:
     """Two tasks for the two halves of a batch."""
     middle = len(task.item) // 2
+    context = task.context
     parts = [
-        Task(task.flow, half, task.accepted)
+        Task(task.flow, half, task.accepted, None if context is None else context.copy())
         for half in (task.item[:middle], task.item[middle:])
     ]
     for part in parts:
-        part.context = None if task.context is None else task.context.copy()
         if task.flow.gate is not None:
             task.flow.gate.inherit(task, part)
     return parts
@@ -77,14 +77,8 @@ def halves(task: Task) -> list[Task]:
 
 def part_of(task: Task, number: int, items: list[Any], results: list[Any] | None) -> Task:
     """Some items of a batch as a task of their own; with *results* they are done."""
-    part = again(task)
-    part.item = items
-    if task.rank is not NOT_YET:
-        part.rank = *task.rank, number
+    make = again_in_part if results is None else done_in_part
+    part = make(task, items, number)
     if task.flow.gate is not None:
         task.flow.gate.inherit(task, part)
-    if results is not None:  # it tells of the attempt that was made
-        part.own().spent = task.extra.spent
-        part.took = task.took
-        part.started = task.started
     return part

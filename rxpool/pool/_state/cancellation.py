@@ -2,7 +2,7 @@
 
 from rxpool.errors import TaskCancelled
 from rxpool.pool._state.parts import Flow
-from rxpool.pool._state.task import NOT_YET, Task, start_of
+from rxpool.pool._state.task import Task
 
 __all__ = ("Cancellation",)
 
@@ -53,9 +53,8 @@ class Cancellation:
                 continue
             flow.stop(task)
             flow.release_key(task)
-            task.took = max(0.0, now - start_of(task, now))
             flow.slots.release(task)
-            self.cancel(task, reason, keep)
+            self.cancel(task, reason, keep, now)
         return tasks
 
     def disown(self, task: Task) -> None:
@@ -64,18 +63,15 @@ class Cancellation:
         assert self.reason is not None
         reason, keep = self.reason
         flow.slots.release(task)
-        task.took = 0.0
         self.cancel(task, reason, keep)
 
-    def cancel(self, task: Task, reason: str, keep: bool) -> None:
-        """The end of one task."""
+    def cancel(self, task: Task, reason: str, keep: bool, now: float | None = None) -> None:
+        """The end of one task; *now* if it ran."""
         flow = self._flow
-        task.settled = task.cancelled = True
-        task.error = TaskCancelled(reason)
+        task.cancel(TaskCancelled(reason), now)
         flow.parking.forget(task)
-        if task.took is NOT_YET:
-            task.took = 0.0
-        flow.counts.cancelled += 1
+        flow.counts.one_cancelled()
         flow.effects.settled(task)
         if keep:
-            flow.results.put_unplaced(task)
+            flow.place(task)
+            flow.results.put(task)

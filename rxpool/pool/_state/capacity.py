@@ -1,19 +1,30 @@
 """`Capacity`: how much a flow may have inside, and how much of that may run."""
 
 import sys
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
+from rxpool.errors import ItemDropped
 from rxpool.pool._state.byte_bound import ByteBound, size_of
 from rxpool.pool._state.parts import Flow
 from rxpool.pool._state.task import Task
 
-__all__ = ("Capacity",)
+__all__ = ("Bounds", "Capacity")
 
 _LARGE: Final = 256  #: from so many on, `max_pending` counts as large
 
 
 def _slack(max_pending: int) -> int:
     return max_pending // 8 if max_pending >= _LARGE else 1
+
+
+class Bounds(TypedDict, total=False):
+    """What a `Capacity` is made with."""
+
+    concurrency: int | None
+    max_pending: int
+    max_reorder: int | None
+    max_items: int | None
+    overflow: str
 
 
 class Capacity:
@@ -43,11 +54,11 @@ class Capacity:
         self,
         flow: Flow,
         *,
-        concurrency: int | None,
-        max_pending: int,
-        max_reorder: int | None,
-        max_items: int | None,
-        overflow: str,
+        concurrency: int | None = None,
+        max_pending: int = 1024,
+        max_reorder: int | None = None,
+        max_items: int | None = None,
+        overflow: str = "block",
     ) -> None:
         self._flow = flow
         self.concurrency = concurrency
@@ -67,6 +78,11 @@ class Capacity:
         self.bytes = None if most_bytes is None else ByteBound(most_bytes, max_pending)
         #: as long as nothing is known of the sizes of items: how many are read ahead; or 0
         self.unweighed = 0 if self.bytes is None else slots.total + 2
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether no later item can make one go that waits."""
+        return self.overflow in ("block", "error") and not self.max_items
 
     def limit(self) -> int:
         """How many tasks may run."""
@@ -133,6 +149,15 @@ class Capacity:
         flow = self._flow
         waiting = len(flow.waiting) + flow.reserved + len(flow.parked)
         return waiting if flow.results.ordered else waiting + flow.results.bounded
+
+    def why_dropped(self) -> ItemDropped:
+        """What the overflow policy says of an item that it gives up."""
+        if self.max_items is not None:
+            return ItemDropped("another item waited or ran")
+        return ItemDropped(
+            f"dropped by overflow={self.overflow!r}: "
+            f"max_pending={self.max_pending} items waited"
+        )
 
     def at_capacity(self) -> bool:
         """Whether as many tasks as ever may wait or run."""

@@ -27,6 +27,26 @@ class FlowCounts:
         """Accepted and not settled."""
         return self.accepted - self.succeeded - self.failed - self.dropped - self.cancelled
 
+    def divided(self, parts: int) -> None:
+        """One that was accepted is so many now."""
+        self.accepted += parts - 1
+
+    def one_succeeded(self) -> None:
+        """One has a result, and did not run for it."""
+        self.succeeded_locked += 1
+
+    def one_failed(self) -> None:
+        """One has failed, and does not run."""
+        self.failed += 1
+
+    def one_dropped(self) -> None:
+        """One is dropped."""
+        self.dropped += 1
+
+    def one_cancelled(self) -> None:
+        """One is cancelled."""
+        self.cancelled += 1
+
     def close(self, cell: list[int]) -> None:
         """A worker that went from task to task without the lock stops doing so."""
         for index, open_cell in enumerate(self.local):

@@ -2,20 +2,20 @@
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 from rxpool._core.causes import as_failure
 from rxpool._forks import bury
-from rxpool.errors import ItemDropped
 from rxpool.pool._state.batches import can_be_halved, halves
 from rxpool.pool._state.cancellation import Cancellation
-from rxpool.pool._state.capacity import Capacity
+from rxpool.pool._state.capacity import Bounds, Capacity
 from rxpool.pool._state.counts import FlowCounts
 from rxpool.pool._state.hedging import Hedging
 from rxpool.pool._state.parking import Parking
 from rxpool.pool._state.parts import PoolSlots
 from rxpool.pool._state.queues import SortedQueue
 from rxpool.pool._state.results import CompletionOrder, InputOrder, ResultOrder
+from rxpool.pool._state.settlement import Settlement
 from rxpool.pool._state.task import NOT_YET, Task, Withdrawn, start_of
 from rxpool.pool._state.time_limits import TimeLimits
 
@@ -26,9 +26,9 @@ class FlowState:
     """What waits, runs and is done of one flow, and its counts.
 
     Its parts: `capacity` has the bounds, `parking` what waits for a gate or another attempt,
-    `hedging` the rules of second runs, `cancellation` how all of it is given up, `times`
-    timeouts and deadlines, `results` what is done and not fetched, `counts` what became of
-    what was accepted.
+    `hedging` the rules of second runs, `settlement` how tasks end that do not run,
+    `cancellation` how all of it is given up, `times` timeouts and deadlines, `results` what is
+    done and not fetched, `counts` what became of what was accepted.
 
     A worker far away may be given several tasks at once, its chunk: the first one runs, the
     others are reserved, and count as waiting until their turn comes.
@@ -59,6 +59,7 @@ class FlowState:
         "results",
         "runnable",
         "running",
+        "settlement",
         "slots",
         "sorted",
         "tasks",
@@ -71,18 +72,14 @@ class FlowState:
         self,
         slots: PoolSlots,
         *,
-        concurrency: int | None = None,
         ordered: bool = False,
-        max_pending: int = 1024,
-        max_reorder: int | None = None,
-        overflow: str = "block",
         emits_drops: bool = False,
         keyed: bool = False,
         prioritised: bool = False,
         timeout: float | None = None,
         deadline: float | None = None,
-        max_items: int | None = None,
         bisect: bool = False,
+        **bounds: Unpack[Bounds],
     ) -> None:
         self.slots = slots
         self.effects = slots.effects
@@ -93,10 +90,6 @@ class FlowState:
         self.waiting: deque[Task] | SortedQueue = (
             deque() if self.sorted is None else self.sorted
         )
-        #: whether tasks may be handed to a worker before their turn: not where a later item
-        #: may overtake them or make them go
-        keeps_all = overflow in ("block", "error") and not max_items
-        self.chunkable = keeps_all and self.sorted is None
         self.results: ResultOrder = InputOrder() if ordered else CompletionOrder()
         self.done = self.results.done  # for those who go on without the lock
         self.tasks: set[Task] = set()  # running or reserved
@@ -108,20 +101,37 @@ class FlowState:
         self.parking = Parking(self)
         self.parked = self.parking.tasks
         self.hedging = Hedging(self)
+        self.settlement = Settlement(self)
         self.times = TimeLimits(timeout, deadline, self.tasks, self.waiting, self.parked)
-        self.capacity = Capacity(
-            self,
-            concurrency=concurrency,
-            max_pending=max_pending,
-            max_reorder=max_reorder,
-            max_items=max_items,
-            overflow=overflow,
-        )
+        self.capacity = Capacity(self, **bounds)
+        #: whether tasks may be handed to a worker before their turn: not where a later item
+        #: may overtake them or make them go
+        self.chunkable = self.capacity.keeps_all and self.sorted is None
         self.counts = FlowCounts()
         self.cancellation = Cancellation(self)
         self.runnable = False  # in the ring of those that may have something to start
         self.ended = False
         self.binding: Any = None
+
+    # -- what it is told once ---------------------------------------------------------------
+
+    def bind(self, binding: Any, chunkable: bool = True) -> None:
+        """What takes the results; unless *chunkable*, tasks go to a worker one by one."""
+        self.binding = binding
+        self.chunkable = self.chunkable and chunkable
+
+    def guard(self, policies: Any) -> None:
+        """*policies* decide over the tasks."""
+        self.policies = policies
+        self.gate = policies if policies.admits else None
+
+    def end(self) -> None:
+        """Nothing is accepted any more."""
+        self.ended = True
+
+    def remember(self, note: Any) -> None:
+        """What the backend notes of the flow."""
+        self.note = note
 
     # -- what can be asked ----------------------------------------------------------------
 
@@ -178,9 +188,7 @@ class FlowState:
 
     def fetch_all(self) -> list[Any]:
         """All that can be delivered now; it counts as if it was not, until the next time."""
-        self.results.held = 0
         entries = self.results.fetch_all(self.parked)
-        self.results.held = len(entries)
         if entries:
             self.were_fetched()
         return entries
@@ -195,12 +203,50 @@ class FlowState:
     def start(self, task: Task) -> Task:
         """An attempt begins."""
         self.running += 1
-        if self.results.ordered:
+        if self.results.ordered and not task.placed:
+            task.placed = True
             self.results.place(task)
         task.running = True
         task.attempts += 1
         self.tasks.add(task)
         return task
+
+    def place(self, task: Task) -> None:
+        """This is its place in the order of results, unless it has one."""
+        if self.results.ordered and not task.placed:
+            task.placed = True
+            self.results.place(task)
+
+    def reserve(self, chunk: Sequence[Task]) -> None:
+        """Tasks are to run behind another in its slot."""
+        for task in chunk:
+            self.place(task)
+        self.tasks.update(chunk)
+        self.reserved += len(chunk)
+
+    def promote(self, task: Task) -> None:
+        """The turn of a reserved task has come."""
+        if not task.running:
+            task.running = True
+            task.attempts += 1
+            self.reserved -= 1
+            self.running += 1
+
+    def take_back(self, task: Task) -> None:
+        """A task, running or reserved, was not begun: it is to start next."""
+        self.tasks.remove(task)
+        if self.gate is not None:
+            self.gate.cancelled(task)
+        self.times.goes_on(task)
+        if task.running:
+            self.running -= 1
+            task.running = False
+            task.attempts -= 1
+            self.slots.release(task)
+        else:
+            self.reserved -= 1
+        self.waiting.appendleft(task)
+        self.mark_runnable()
 
     def stop(self, task: Task) -> None:
         """An attempt, which was removed from `tasks`, is over."""
@@ -258,7 +304,7 @@ class FlowState:
         self.stop(task)
         task.settled = True
         if can_be_halved(task, error):
-            self.exchange(task, halves(task))
+            self.settlement.exchange(task, halves(task))
             return True
         self.release_key(task)
         task.took = max(0.0, now - start_of(task, now))
@@ -280,63 +326,15 @@ class FlowState:
             self.results.put_part(task, value)
         return not task.settled
 
-    def exchange(self, task: Task, parts: Sequence[Task]) -> None:
-        """A task is given up for others, which are to start next, in its place."""
-        self.counts.accepted += len(parts) - 1
-        if self.sorted is not None:
-            self.sorted.split(task, parts)
-        else:
-            self.waiting.extendleft(reversed(parts))  # type: ignore[union-attr]
-        self.results.replace(task, parts)
-        self.mark_runnable()
-
     def release_key(self, task: Task) -> None:
         """Another task of its key may start."""
         if self.sorted is not None and not task.extra.unclaimed:
             self.sorted.release(task)
 
-    def succeed(self, task: Task, value: Any) -> None:
-        """A task has a result without having run."""
-        task.value = value
-        self.counts.succeeded_locked += 1
-        if task.took is NOT_YET:
-            task.took = 0.0
-        self.effects.settled(task)
-        self.results.put(task)
-
-    def fail(self, task: Task, error: BaseException) -> None:
-        """The end of a task that does not run."""
-        task.settled = True
-        task.error = as_failure(error)
-        if task.took is NOT_YET:
-            task.took = 0.0
-        self.counts.failed += 1
-        self.effects.settled(task)
-        self.results.put_unplaced(task)
-
     def refuse(self, task: Task, error: BaseException) -> None:
         """An item failed before it could wait for anything; not in input order."""
         self.counts.accepted += 1
-        self.fail(task, error)
-
-    def drop(self, task: Task) -> None:
-        """The overflow policy gives a task up."""
-        task.settled = True
-        self.parking.forget(task)
-        if self.capacity.max_items is not None:
-            task.error = ItemDropped("another item waited or ran")
-        else:
-            task.error = ItemDropped(
-                f"dropped by overflow={self.capacity.overflow!r}: "
-                f"max_pending={self.capacity.max_pending} items waited"
-            )
-        task.took = 0.0
-        self.counts.dropped += 1
-        self.effects.settled(task, "dropped")
-        self.results.remove(task)  # a part of a batch has a place
-        if self.emits_drops:
-            # Out of turn in input order too: it waited for nobody before it.
-            self.done.append(task)
+        self.settlement.fail(task, error)
 
     def forsake(self) -> None:
         """In a forked child: what is inside is the parent's, and is not done here."""

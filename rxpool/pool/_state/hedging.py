@@ -34,17 +34,15 @@ class Hedging:
             return None
         if not flow.policies.hedges(now, flow.counts.accepted - len(flow.waiting)):
             return None
-        other = again(task)
-        other.own().spent = task.extra.spent or 0.0
+        other = again(task, beside=True)
         if flow.gate is not None and flow.gate.admit(other) is not START:
             flow.gate.leave(other)
             return None
-        other.placed = True
         flow.start(other)
-        other.placed = False
-        slots.free -= 1
-        other.slot = other.own().hedged = True
-        task.attempts = other.attempts
+        other.leave_place()
+        slots.occupy(other)
+        task.joined_by(other)
+        other.own().hedged = True
         task.own().rival, other.own().rival = other, task
         return other
 
@@ -57,11 +55,9 @@ class Hedging:
         if error is None:
             self._abandon(rival, task)
             return False
-        task.settled = True
-        task.error = error
+        permit = task.fail(error)
         flow.stop(task)
         if flow.gate is not None:
-            permit, task.permit = task.permit, None
             took = max(0.0, now - start_of(task, now))
             flow.effects.later.append(partial(flow.gate.failed, permit, error, took))
         self._stand_in(task, rival)
@@ -80,7 +76,7 @@ class Hedging:
         if rival is None:
             return False
         rival.extra.rival = None
-        task.settled = True
+        task.give_up()
         flow.stop(task)
         flow.slots.release(task)
         flow.parking.forget(task)
@@ -93,13 +89,12 @@ class Hedging:
             flow.tasks.remove(loser)
         except KeyError:
             return
-        loser.settled = True
-        loser.error = TaskCancelled("the other run of the item was faster")
+        if flow.gate is not None:
+            flow.gate.cancelled(loser)
+        loser.fail(TaskCancelled("the other run of the item was faster"))
         flow.effects.attempted(loser, "cancelled", None)
         flow.stop(loser)
         flow.slots.release(loser)
-        if flow.gate is not None:
-            flow.gate.cancelled(loser)
         flow.effects.abandoned.append(loser)
         self._stand_in(loser, winner)
 

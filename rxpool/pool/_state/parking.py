@@ -38,17 +38,16 @@ class Parking:
             return True
         if verdict is WAIT:
             if flow.gate.per_key:
-                flow.results.place(task)
+                flow.place(task)
                 self.tasks[task] = None  # others may pass it
             else:
                 flow.waiting.appendleft(task)
                 self.head = task
             return False
         if type(verdict) is Known:
-            flow.results.place(task)
-            task.settled = True
+            flow.place(task)
             flow.release_key(task)
-            flow.succeed(task, verdict.value)
+            flow.settlement.succeed(task, verdict.value)
             flow.effects.deliverable.append(flow)
             return False
         flow.effects.refused(task, verdict)
@@ -59,12 +58,9 @@ class Parking:
     def suspend(self, task: Task, error: BaseException) -> None:
         """A task has failed: out of the lock it is found out whether that is its end."""
         flow = self._flow
-        task.settled = True
-        task.error = error
         self.tasks[task] = None
-        permit, task.permit = task.permit, None
-        flow.effects.failed.append((task, permit))
-        flow.results.place(task)
+        flow.effects.failed.append((task, task.fail(error)))
+        flow.place(task)
         flow.mark_runnable()
 
     def resume(self, task: Task) -> None:
@@ -119,15 +115,14 @@ class Parking:
         flow = self._flow
         self.resume(task)
         if error is not None and can_be_halved(task, error):
-            flow.exchange(task, halves(task))
+            flow.settlement.exchange(task, halves(task))
             return
         flow.release_key(task)
         flow.mark_runnable()  # another of its key may start
         if error is not None:
-            flow.fail(task, error)
+            flow.settlement.fail(task, error)
             return
-        task.error = None
-        flow.succeed(task, value)
+        flow.settlement.succeed(task, value)
 
     def fail(self, task: Task, error: BaseException) -> bool:
         """A task that waits, here or for a slot, has failed; False if it does not any more."""
@@ -144,7 +139,7 @@ class Parking:
             task.own().unclaimed = True
             self.suspend(task, error)
         else:
-            flow.fail(task, error)
+            flow.settlement.fail(task, error)
         return True
 
     def divide(self, task: Task, groups: Sequence[Group]) -> list[Task] | None:
@@ -157,7 +152,7 @@ class Parking:
         flow = self._flow
         self.resume(task)
         parts = [part_of(task, number, *group) for number, group in enumerate(groups)]
-        flow.counts.accepted += len(parts) - 1
+        flow.counts.divided(len(parts))
         flow.results.replace(task, parts)
         repeated: list[Task] = []
         for part, (_, results) in zip(parts, groups, strict=True):
@@ -165,6 +160,5 @@ class Parking:
                 self.tasks[part] = None
                 repeated.append(part)
             else:
-                part.settled = True
-                flow.succeed(part, results)
+                flow.settlement.succeed(part, results)
         return repeated

@@ -1,7 +1,6 @@
 """What the parts of a flow's state know of the flow, and a flow of the pool's slots."""
 
 from collections import deque
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 from rxpool.pool._state.counts import FlowCounts
@@ -17,10 +16,18 @@ class PoolSlots(Protocol):
     """The slots that flows share."""
 
     total: int
-    free: int
+
+    @property
+    def free(self) -> int:
+        """How many are free."""
+        ...
+
     max_bytes: int | None
     ring: deque[Any]
     effects: Effects
+
+    def occupy(self, task: Task) -> None:
+        """*task* runs in a slot that is free."""
 
     def release(self, task: Task) -> None:
         """Give back the slot of *task*, if it holds one."""
@@ -45,6 +52,8 @@ class Flow(Protocol):
     parked: dict[Task, Any]
     parking: Any
     hedging: Any
+    settlement: Any
+    emits_drops: bool
     capacity: Any
 
     @property
@@ -63,17 +72,11 @@ class Flow(Protocol):
         """An attempt begins."""
         ...
 
+    def place(self, task: Task) -> None:
+        """This is its place in the order of results, unless it has one."""
+
     def stop(self, task: Task) -> None:
         """An attempt, which was removed from `tasks`, is over."""
 
     def release_key(self, task: Task) -> None:
         """Another task of its key may start."""
-
-    def succeed(self, task: Task, value: Any) -> None:
-        """A task has a result without having run."""
-
-    def fail(self, task: Task, error: BaseException) -> None:
-        """The end of a task that does not run."""
-
-    def exchange(self, task: Task, parts: Sequence[Task]) -> None:
-        """A task is given up for others, which are to start next, in its place."""

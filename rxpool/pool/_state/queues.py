@@ -56,9 +56,9 @@ class SortedQueue:
         if self._keyed:
             self._lines[task.key] = {}
 
-    def number(self, task: Task, priority: float) -> None:
-        """Give *task* its rank."""
-        task.rank = priority, next(self._numbers)
+    def number(self, task: Task, key: Any, priority: float) -> None:
+        """Give *task* its rank among those of its *key*."""
+        task.stand_at(key, (priority, next(self._numbers)))
 
     def append(self, task: Task) -> None:
         """Let a task wait."""
@@ -89,14 +89,12 @@ class SortedQueue:
     def split(self, task: Task, parts: Sequence[Task]) -> None:
         """*parts* wait in the place of *task*, which had left; its key is not released."""
         for number, part in enumerate(parts):
-            part.rank = *task.rank, number
+            part.stand_at(task.key, (*task.rank, number))
         self._tasks = dict.fromkeys(parts) | self._tasks
         if not self._keyed:
             for part in parts:
                 self._push(part)
             return
-        for part in parts:
-            part.key = task.key
         self._lines[task.key] = dict.fromkeys(parts[1:]) | self._lines[task.key]
         self._ready(parts[0])
 

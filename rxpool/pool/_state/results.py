@@ -1,7 +1,7 @@
 """In which order the results of a flow come out: what is done and not fetched."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from rxpool.pool._state.task import Part, Task
@@ -45,8 +45,6 @@ class CompletionOrder:
         """*task* has its outcome."""
         self.done.append(task)
 
-    put_unplaced = put  #: the same for one that may not have started
-
     def put_part(self, task: Task, value: Any) -> None:
         """*task* has one of several results."""
         self.done.append(Part(value))
@@ -59,9 +57,10 @@ class CompletionOrder:
             return None
 
     def fetch_all(self, parked: Mapping[Task, Any]) -> list[Any]:
-        """All that can be delivered now."""
+        """All that can be delivered now; it counts as if not fetched, until the next time."""
         done = self.done
-        return [done.popleft() for _ in range(len(done))]
+        self.held = len(done)
+        return [done.popleft() for _ in range(self.held)]
 
     def replace(self, task: Task, others: Sequence[Task]) -> None:
         """*others* stand for *task*."""
@@ -81,13 +80,15 @@ class InputOrder:
     `done` has what comes out of turn: outcomes of what was dropped.
     """
 
-    __slots__ = ("done", "held", "line", "reordered")
+    __slots__ = ("done", "held", "line", "place", "reordered")
 
     ordered = True
     lock_free = False
 
     def __init__(self) -> None:
         self.line: deque[Task] = deque()  #: started and not fetched
+        #: a task starts that has no place yet: this is it
+        self.place: Callable[[Task], None] = self.line.append
         self.done: deque[Any] = deque()
         self.reordered = 0  #: results in the line
         self.held = 0  #: fetched, but to be counted as if not
@@ -112,20 +113,9 @@ class InputOrder:
         """What is kept here."""
         return (*self.done, *self.line)
 
-    def place(self, task: Task) -> None:
-        """*task* starts: this is its place, unless it has one."""
-        if not task.placed:
-            self.line.append(task)
-            task.placed = True
-
     def put(self, task: Task) -> None:
         """*task*, which has its place, has its outcome."""
         self.reordered += 1
-
-    def put_unplaced(self, task: Task) -> None:
-        """*task* has its outcome, and may not have started."""
-        self.reordered += 1
-        self.place(task)
 
     def put_part(self, task: Task, value: Any) -> None:
         """*task* has one of several results."""
@@ -152,10 +142,11 @@ class InputOrder:
         return None
 
     def fetch_all(self, parked: Mapping[Task, Any]) -> list[Any]:
-        """All that can be delivered now."""
+        """All that can be delivered now; it counts as if not fetched, until the next time."""
         found: list[Any] = []
         while (entry := self.fetch(parked)) is not None:
             found.append(entry)
+        self.held = len(found)
         return found
 
     def replace(self, task: Task, others: Sequence[Task]) -> None:
@@ -166,7 +157,7 @@ class InputOrder:
         del self.line[place]
         for other in reversed(others):
             self.line.insert(place, other)
-            other.placed = True
+            other.take_place()
 
     def remove(self, task: Task) -> None:
         """*task* gives nothing; it may have had a place."""

@@ -61,10 +61,10 @@ class Slots:
                 raise Overflow(f"more than max_pending={capacity.max_pending} items wait")
             counts.accepted += 1
             if overflow == "drop_newest" or not flow.waiting:
-                flow.drop(task)
+                flow.settlement.drop(task)
                 return DROPPED
             if (oldest := flow.pop_oldest()) is not None:
-                flow.drop(oldest)
+                flow.settlement.drop(oldest)
         else:
             counts.accepted += 1
         flow.waiting.append(task)
@@ -128,15 +128,26 @@ class Slots:
             started.append(task)
         return started
 
+    def occupy(self, task: Task) -> None:
+        """*task* runs in a slot that is free."""
+        self.free -= 1
+        task.slot = True
+
     def release(self, task: Task) -> None:
         """Give back the slot of *task*, if it holds one."""
         if task.slot:
             task.slot = False
             self.free += 1
 
-    def pass_on(self, task: Task) -> Task | None:
-        """The next task for the slot of *task*, or the slot is free."""
+    def pass_on(self, task: Task, rest: Sequence[Task] = ()) -> Task | None:
+        """The next task for the slot of *task*; None: the slot is free, or *rest* have it.
+
+        *rest* is what is left of the chunk of *task*.
+        """
         if not task.slot:
+            return None
+        if rest and self.promote(rest, True):
+            task.slot = False
             return None
         following = self.next() if self.ring else None
         task.slot = False
@@ -218,43 +229,20 @@ class Slots:
         most = min(most, capacity.to_start(capacity.limit()))
         pop = waiting.popleft
         chunk = [pop() for _ in range(min(most, len(waiting)))]
-        if flow.results.ordered:
-            for following in chunk:
-                flow.results.place(following)
-        flow.tasks.update(chunk)
-        flow.reserved += len(chunk)
+        flow.reserve(chunk)
         return chunk
 
     def give_back(self, chunk: Sequence[Task]) -> None:
         """Tasks of a chunk that were not begun wait again, before all others."""
         for task in reversed(chunk):
-            flow = task.flow
-            if task not in flow.tasks:
-                continue
-            flow.tasks.remove(task)
-            if flow.gate is not None:
-                flow.gate.cancelled(task)
-            if task.extra.ending:
-                task.extra.ending = False  # limits hold for it again
-            if task.running:
-                flow.running -= 1
-                task.running = False
-                task.attempts -= 1
-                self.release(task)
-            else:
-                flow.reserved -= 1
-            flow.waiting.appendleft(task)
-            flow.mark_runnable()
+            if task in task.flow.tasks:
+                task.flow.take_back(task)
 
     def promote(self, chunk: Sequence[Task], slot: bool) -> bool:
         """The first task of *chunk* that is not settled is the one that runs now."""
         for task in chunk:
             if task in task.flow.tasks:
-                if not task.running:
-                    task.running = True
-                    task.attempts += 1
-                    task.flow.reserved -= 1
-                    task.flow.running += 1
+                task.flow.promote(task)
                 task.slot = slot
                 return True
         return False

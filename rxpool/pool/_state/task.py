@@ -5,7 +5,18 @@ from typing import Any, Final
 
 from rxpool.errors import TaskCancelled
 
-__all__ = ("NOT_YET", "NO_EXTRA", "Extra", "Part", "Task", "Withdrawn", "again", "start_of")
+__all__ = (
+    "NOT_YET",
+    "NO_EXTRA",
+    "Extra",
+    "Part",
+    "Task",
+    "Withdrawn",
+    "again",
+    "again_in_part",
+    "done_in_part",
+    "start_of",
+)
 
 NOT_YET: Final[Any] = None  #: in the place of a time or a result that is still to come
 
@@ -24,6 +35,7 @@ class Extra:
         "ending",
         "hedged",
         "held",
+        "inner",
         "journalled",
         "number",
         "parts",
@@ -48,6 +60,7 @@ class Extra:
         self.unclaimed = False  #: its key was let go already
         self.ending = False  #: the backend was told to end it, and has not yet
         self.number: int | None = None  #: in the log
+        self.inner: Any = None  #: cancels what the function left running
         self.parts: deque[Any] | None = None  #: ordered: results so far of an Observable
         self.collected: list[Any] | None = None  #: results of an Observable, kept together
 
@@ -67,7 +80,11 @@ NO_EXTRA: Final[Extra] = _NoExtra()
 
 
 class Task:
-    """One attempt at an item on its way through a flow."""
+    """One attempt at an item on its way through a flow.
+
+    What becomes of it is written by `FlowState`, by `Slots` (whether it has a slot) and by the
+    runners, which write it out where every call counts; all others call the methods here.
+    """
 
     __slots__ = (
         "accepted",
@@ -78,7 +95,6 @@ class Task:
         "extra",
         "flow",
         "future",
-        "inner",
         "item",
         "key",
         "note",
@@ -93,7 +109,7 @@ class Task:
         "value",
     )
 
-    def __init__(self, flow: Any, item: Any, now: float) -> None:
+    def __init__(self, flow: Any, item: Any, now: float, context: Any = None) -> None:
         self.flow = flow
         self.item = item
         self.accepted = now
@@ -108,8 +124,7 @@ class Task:
         self.took: float = NOT_YET
         self.value: Any = NOT_YET
         self.error: BaseException | None = None
-        self.context: Any = None  # of variables, to be run in
-        self.inner: Any = None  # cancels what the function left running
+        self.context = context  # of variables, to be run in; None: there are none
         self.note: Any = None  # what the backend remembers of it
         self.permit: int | None = None  # of a breaker, for the attempt that runs
         self.key: Any = None  # in order of keys
@@ -124,25 +139,153 @@ class Task:
             extra = self.extra = Extra()
         return extra
 
+    # -- before it starts -----------------------------------------------------------------
+
+    def answer_to(self, future: Any) -> None:
+        """Its outcome is that of *future*."""
+        self.future = future
+
+    def accepted_at(self, now: float) -> None:
+        """It had to wait for room: what is told of it counts from *now* on."""
+        self.accepted = now
+
+    def stand_at(self, key: Any, rank: tuple[float, ...]) -> None:
+        """Where it stands among others that wait: one of its *key* at a time, by *rank*."""
+        self.key, self.rank = key, rank
+
+    def take_place(self) -> None:
+        """It has a place in the order of results."""
+        self.placed = True
+
+    def leave_place(self) -> None:
+        """It runs beside the task that has the place of its item."""
+        self.placed = False
+
+    def admit(self, permit: int) -> None:
+        """A gate lets it start, with this *permit*."""
+        self.permit = permit
+
+    def take_permit(self) -> int | None:
+        """The permit of the attempt, if it has one, to be given back or used up: once."""
+        permit, self.permit = self.permit, None
+        return permit
+
+    # -- what the backend reports: see `rxpool.backends.Job` -----------------------------------
+
+    def handed(self, note: Any, at: float | None = None) -> None:
+        """The backend has it, with this *note*; it runs there since *at*, if that is known."""
+        self.note = note
+        if at is not None:
+            self.started = at
+
+    def began(self, at: float | None) -> None:
+        """Its function runs since *at*; None: it does not after all."""
+        self.started = at  # type: ignore[assignment]
+
+    def ended(self, value: Any, error: BaseException | None, took: float) -> None:
+        """How its function ended, and after how many seconds; a runner settles it."""
+        self.value, self.error, self.took = value, error, took
+
+    def killed_worker(self) -> int:
+        """It has taken a worker with it: how many by now, earlier attempts included."""
+        extra = self.own()
+        extra.crashes += 1
+        return extra.crashes
+
+    # -- while it runs, and how it ends ----------------------------------------------------
+
+    def go_on(self, cancel: Any) -> None:
+        """Its function has returned and left something running, which *cancel* ends."""
+        self.own().inner = cancel
+
+    def take_inner(self) -> Any:
+        """What ends that; None: there is nothing, or it was taken."""
+        extra = self.extra
+        inner = extra.inner
+        if inner is not None:
+            extra.inner = None
+        return inner
+
+    def joined_by(self, other: "Task") -> None:
+        """A second run of the item begins: both are attempts at it."""
+        self.attempts = other.attempts
+
+    def not_attempted(self) -> None:
+        """Its function was not called, though a worker had it, or was going to."""
+        self.attempts = 0
+
+    def give_up(self) -> None:
+        """It is over, and another run of the item gives the outcome."""
+        self.settled = True
+
+    def succeed(self, value: Any) -> None:
+        """It has this result, without an attempt or in the place of one that failed."""
+        self.settled = True
+        self.value, self.error = value, None
+        self.took_no_time()
+
+    def fail(self, error: BaseException) -> int | None:
+        """Its attempt failed, or there will be none; answers the permit, as `take_permit`."""
+        self.settled = True
+        self.error = error
+        permit, self.permit = self.permit, None
+        return permit
+
+    def took_no_time(self) -> None:
+        """It did not run, unless the time that it took is known."""
+        if self.took is NOT_YET:
+            self.took = 0.0
+
+    def cancel(self, error: BaseException, now: float | None) -> None:
+        """It is given up; it ran until *now*, None: it did not run."""
+        self.settled = self.cancelled = True
+        self.error = error
+        if now is not None:
+            self.took = max(0.0, now - start_of(self, now))
+        else:
+            self.took_no_time()
+
 
 def start_of(task: Task, now: float) -> float:
     """When it started, or would if it did now."""
     return now if task.started is NOT_YET else task.started
 
 
-def again(task: Task) -> Task:
-    """The same item for another attempt: what is still to come of the one before is not it."""
-    other = Task(task.flow, task.item, task.accepted)
+def again(task: Task, beside: bool = False) -> Task:
+    """The same item for another attempt: what is still to come of the one before is not it.
+
+    With *beside* that one goes on, and so does its time.
+    """
+    context = None if task.context is None else task.context.copy()
+    other = Task(task.flow, task.item, task.accepted, context)
     other.attempts = task.attempts
     other.placed = task.placed
-    other.context = None if task.context is None else task.context.copy()
     other.key, other.rank, other.future = task.key, task.rank, task.future
     before, extra = task.extra, other.own()
-    extra.spent = (before.spent or 0.0) + (task.took or 0.0)
+    extra.spent = before.spent or 0.0
+    if not beside:
+        extra.spent += task.took or 0.0
     extra.ticket, extra.journalled = before.ticket, before.journalled
     extra.refused, extra.crashes = before.refused, before.crashes
     extra.number = before.number
     return other
+
+
+def again_in_part(task: Task, item: Any, number: int) -> Task:
+    """Some of the items of a batch that ran, to be tried again: *number* is among others."""
+    part = again(task)
+    part.item = item
+    if task.rank is not NOT_YET:
+        part.rank = *task.rank, number
+    return part
+
+
+def done_in_part(task: Task, item: Any, number: int) -> Task:
+    """The others, which are done: this tells of the attempt that was made."""
+    part = again_in_part(task, item, number)
+    part.extra.spent = task.extra.spent
+    part.took, part.started = task.took, task.started
+    return part
 
 
 class Part:

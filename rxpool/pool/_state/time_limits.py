@@ -48,6 +48,17 @@ class TimeLimits:
         self.hedge = seconds
         self.watched = True
 
+    def end(self, task: Task) -> None:
+        """A task is going to end, as it was told or when its function has returned."""
+        task.own().ending = True
+
+    def goes_on(self, task: Task) -> bool:
+        """Limits hold for a task again; whether they did not."""
+        if not task.extra.ending:
+            return False
+        task.extra.ending = False
+        return True
+
     def overdue(self, now: float) -> list[tuple[Task, str]]:
         """The tasks that should have ended by now, and which limit says so."""
         late: list[tuple[Task, str]] = []
