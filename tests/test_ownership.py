@@ -18,6 +18,7 @@ SLOTS = "pool/_state/slots"
 THREADS = "pool/_engine/thread_runner"
 CHUNKS = "pool/_engine/chunk_runner"
 TIMEOUTS = "pool/_engine/timeouts"
+RESULTS = "pool/_state/results"
 GATE = "pool/_engine/gate"
 HEDGING = "pool/_state/hedging"
 PARKING = "pool/_state/parking"
@@ -37,7 +38,7 @@ OWNERS = {
         "key": {TASK},
         "note": {THREADS},
         "permit": {THREADS},
-        "placed": {TASK, FLOW},
+        "placed": {TASK},
         "rank": {TASK},
         "running": {FLOW, THREADS, CHUNKS},
         "settled": {FLOW, THREADS, CHUNKS},
@@ -56,7 +57,7 @@ OWNERS = {
         "inner": {TASK},
         "journalled": {TASK, "pool/_engine/journalled"},
         "number": {TASK, "pool/_engine/task_log"},
-        "parts": {"pool/_state/results"},
+        "parts": {RESULTS},
         "refused": {TASK, PARKING},
         "rival": {HEDGING},
         "spent": {TASK},

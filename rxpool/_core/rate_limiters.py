@@ -64,6 +64,25 @@ class TokenBucket:
         if self.cooldown and at - self.empty < self.interval * (1 - 1e-9):
             self.blocked = now + self.cooldown
 
+    def take_now(self, cost: float, now: float, late: float) -> bool:
+        """`settle`, `due` and `take` in one, if an item that comes now need not wait.
+
+        It may be due so many seconds *late*, for rounding.
+        """
+        interval = self.interval
+        full = now - self.burst * interval
+        empty = self.empty if self.empty > full else full
+        if empty + cost * interval > now + late or self.blocked > now + late or self.cooldown:
+            return False
+        if cost > self.burst:
+            empty = max(self.empty, now - cost * interval)
+        self.empty = empty + cost * interval
+        return True
+
+    def give_back(self, cost: float) -> None:
+        """*cost* tokens that were taken were not used."""
+        self.empty -= cost * self.interval
+
     def rested(self) -> float:
         """When the bucket is full again."""
         return max(self.empty + self.burst * self.interval, self.blocked)

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from enum import Enum, auto
 from random import random
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from rxpool.errors import CircuitOpen, RxPoolError
@@ -71,7 +72,8 @@ class AttemptPolicies:
         breaker: As a caller's fast path needs it.
         limit: As the caller needs it to make tickets.
         asks: Whether `ask` is to be called before each attempt.
-        lock_free: It is enough to ask the breaker, which needs no lock.
+        lock_free: `ask_now`, `unused` and `good` are enough, which need no lock of the caller.
+        shares: Whether several attempts may be asked for before they begin.
         keyed: Whether some who wait for the limit may be passed by others.
         on_result: Whether `flaw` is to be asked about good results.
         counts: Whether first attempts are counted, for a budget.
@@ -82,6 +84,7 @@ class AttemptPolicies:
         "_account",
         "_draw",
         "_lock",
+        "_now",
         "_refusals_count",
         "_retry",
         "asks",
@@ -92,6 +95,7 @@ class AttemptPolicies:
         "limit",
         "lock_free",
         "on_result",
+        "shares",
     )
 
     def __init__(
@@ -110,20 +114,24 @@ class AttemptPolicies:
         self._lock = lock
         self._refusals_count = refusals_count
         self._draw = draw
+        self._now: Callable[[], float] = monotonic
         self._account = BudgetAccount.of(None if retry is None else retry.open_budget())
         asked = [name for name in _ASKED_FIRST if getattr(options, name) is not None]
         self.asks = bool(asked)
-        self.lock_free = asked == ["breaker"]
+        quick = self.limit is None or self.limit.uniform
+        self.lock_free = quick and self.asks and set(asked) <= {"breaker", "limit"}
+        self.shares = self.limit is None or self.limit.shares
         self.keyed = self.limit is not None and self.limit.keyed
         self.on_result = looks_at_results(retry)
         self.counts = self._account is not None
 
     def follow(self, clock: Any) -> None:
-        """Take the time of the breaker from *clock*, a `Clock`, unless it has one.
+        """Take the time from *clock*, a `Clock`; that of the breaker, unless it has one.
 
         Raises:
             InvalidArgument: If one of the two is virtual and the other is not.
         """
+        self._now = clock.now
         if self.breaker is not None:
             self.breaker.follow(clock)
 
@@ -174,6 +182,32 @@ class AttemptPolicies:
             if not granted and breaker is not None:
                 breaker.release(permit)
 
+    def ask_now(self, now: float) -> int:
+        """A permit of 0 or more, if an attempt may start now, and nobody waits before it.
+
+        Else -1: then `ask` says why.  Only if this is `lock_free`; no place is needed.
+        """
+        breaker, limit = self.breaker, self.limit
+        permit = 0 if breaker is None else breaker.admit(now)
+        if permit < 0 or limit is None or limit.enter_now(now, self._now):
+            return permit
+        if breaker is not None:
+            breaker.release(permit)
+        return -1
+
+    def unused(self, permit: int) -> None:
+        """What `ask_now` has granted was not needed."""
+        if self.breaker is not None:
+            self.breaker.release(permit)
+        if self.limit is not None:
+            self.limit.refund(None)
+
+    def good(self, permit: int, now: float, took: float) -> None:
+        """An attempt that `ask_now` has let start ended well."""
+        if self.breaker is not None:
+            self.breaker.succeeded(permit, now, took)
+            self.breaker.publish()
+
     def refusal(self, now: float) -> CircuitOpen:
         """What an attempt fails with that the breaker has refused."""
         assert self.breaker is not None
@@ -203,6 +237,16 @@ class AttemptPolicies:
             self.breaker.release(permit)
         if self.limit is not None:
             self.limit.give_back()
+
+    def returned(self, permit: int | None, place: Place) -> None:
+        """An attempt has not begun, and what it was granted is to be had by others."""
+        if permit is None:
+            self.leave(place)
+            return
+        if self.breaker is not None:
+            self.breaker.release(permit)
+        if self.limit is not None and not isinstance(place, BaseException):
+            self.limit.refund(place)  # type: ignore[arg-type]
 
     def failed(
         self,

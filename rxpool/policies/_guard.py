@@ -67,6 +67,12 @@ class Call:
         if not policies.asks:
             self._permit, self._started = NO_BREAKER, now
             return True
+        if policies.lock_free and self._ticket is None:
+            permit = policies.ask_now(now)
+            if permit >= 0:
+                self._permit, self._started = permit, now
+                policies.carry_out()
+                return True
         self._wake = wake
         try:
             found = policies.ask(self._ticket or self._stand_in_line, now)

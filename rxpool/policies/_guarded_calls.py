@@ -20,7 +20,7 @@ from rxpool.timing import Clock
 __all__ = ("guard_async", "guard_plain")
 
 
-def guard_plain(
+def guard_plain(  # noqa: C901 - a branch for each combination, so that most calls have none
     fn: Callable[..., Any],
     policies: AttemptPolicies,
     clock: Clock,
@@ -43,6 +43,8 @@ def guard_plain(
 
     # The rest is for speed: the first attempt needs no `Call`, and most have no second.
     breaker = policies.breaker
+    if policies.limit is not None:
+        return _limited(fn, policies, go_on, new_call)
     if breaker is None:
 
         @wraps(fn)
@@ -90,6 +92,44 @@ def guard_plain(
             del error
 
     return broken
+
+
+def _limited(
+    fn: Callable[..., Any],
+    policies: AttemptPolicies,
+    go_on: Callable[..., Any],
+    new_call: Callable[..., Call],
+) -> Callable[..., Any]:
+    """With a limit that lets most calls through at once, and perhaps a breaker."""
+    ask_now, good, breaker = policies.ask_now, policies.good, policies.breaker
+
+    @wraps(fn)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        began = monotonic()
+        permit = ask_now(began)
+        if permit < 0:  # it has to wait, or is refused
+            return go_on(args, kwargs, new_call(args[0] if args else None, began))
+        if breaker is not None:
+            breaker.publish()
+        try:
+            result = fn(*args, **kwargs)
+        except Exception as raised:
+            error = raised
+        except BaseException:
+            new_call(None, began, permit).cancelled()
+            raise
+        else:
+            if breaker is not None:
+                ended = monotonic()
+                good(permit, ended, ended - began)
+            return result
+        try:
+            call = new_call(args[0] if args else None, began, permit)
+            return go_on(args, kwargs, call, error)
+        finally:
+            del error
+
+    return limited
 
 
 def _go_on(

@@ -51,15 +51,20 @@ class LimitDoor:
     Attributes:
         state: Under the lock of all limits.
         keyed: Whether some who wait may be passed by others.
+        uniform: Whether all items are the same to it: `enter_now` is to be asked first, and
+            needs no ticket.
+        shares: Whether several items may be granted what they need before they begin.
         now: The clock of whoever came last.
         stored: The parts that have a store.
     """
 
-    __slots__ = ("__weakref__", "keyed", "now", "state", "stored")
+    __slots__ = ("__weakref__", "keyed", "now", "shares", "state", "stored", "uniform")
 
     def __init__(self, parts: Sequence[LimitPart]) -> None:
         self.state: LimitState[Ticket] = LimitState(parts)
         self.keyed = self.state.keyed
+        self.uniform = self.state.uniform
+        self.shares = self.state.shares
         self.now: Callable[[], float] = monotonic
         self.stored = _shared(self.state)
         _forks.heed(self)
@@ -81,6 +86,12 @@ class LimitDoor:
             return Ticket((key,), (cost,), wake, clock)
         keys, costs = zip(*[part.ask(item) for part in parts], strict=True)
         return Ticket(keys, costs, wake, clock)
+
+    def enter_now(self, now: float, clock: Callable[[], float]) -> bool:
+        """Take what any item needs, if that is there and nobody waits; only if `uniform`."""
+        with LIMITS_LOCK:
+            self.now = clock
+            return self.state.enter_now(now)
 
     def enter(self, ticket: Ticket, now: float) -> bool:
         """Take what *ticket* needs, or False: it waits in line now, and is going to be woken.
@@ -107,6 +118,11 @@ class LimitDoor:
         """A call that was granted was cancelled: it says nothing; tokens stay taken."""
         with LIMITS_LOCK:
             self.state.give_back()
+
+    def refund(self, ticket: Ticket | None) -> None:
+        """What *ticket*, or `enter_now`, was granted was not used: it is there again."""
+        with LIMITS_LOCK:
+            self.state.refund(ticket)
 
     def pause(self, seconds: float, now: float) -> None:
         """Let nobody through for so long, from now on; this calls `arm`."""

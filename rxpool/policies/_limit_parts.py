@@ -22,6 +22,8 @@ _LATENESS = 0.05  #: seconds; so late somebody may be woken without costing rate
 class LimitPart(ABC):
     """One of the limits that are taken together.  No clock, no lock, no thread."""
 
+    uniform = False  #: whether all items are the same to it, and `take_now` is to be asked
+    shares = True  #: whether several calls may be granted what they need before they begin
     stored = False  #: whether it has what it grants from a store, and `check` is to be asked
     keyed = False  #: whether those of other keys may pass
 
@@ -48,6 +50,10 @@ class LimitPart(ABC):
     def pause(self, seconds: float, now: float) -> None:
         """Let nobody through for so long."""
 
+    def take_now(self, now: float) -> bool:
+        """Take what any item needs, if that is there; only if all are the same to it."""
+        return False
+
     def check(self) -> None:  # noqa: B027 - most have no store
         """Raise what its store failed with, if whoever is due now is due for that."""
 
@@ -57,6 +63,10 @@ class LimitPart(ABC):
 
     def give_back(self) -> None:  # noqa: B027 - tokens stay taken
         """A call that had taken of this was cancelled: it says nothing."""
+
+    def refund(self, key: Hashable, cost: float) -> None:
+        """A call that had taken *cost* has not begun: as if it had not come."""
+        self.give_back()
 
     def forked(self) -> None:
         """In a forked child: who waits, and what is under way, is the parent's."""
@@ -112,6 +122,8 @@ class RatePart(LimitPart):
     def change(self, rate: float, per: float, burst: float, strict: bool) -> None:
         """Use other figures from now on; what was taken stays taken."""
         self.rate, self.per, self.burst, self.strict = rate, per, burst, strict
+        self.uniform = not (strict or self.keyed or callable(self.cost))
+        self.shares = not strict
         for meter in self._meters.values():
             if isinstance(meter, TokenBucket):
                 meter.interval, meter.burst = per / rate, burst
@@ -165,6 +177,14 @@ class RatePart(LimitPart):
         due = max(meter.due(cost), self._paused)
         return now if due <= now + (TIE if self.strict else _INSTANT) else due
 
+    def take_now(self, now: float) -> bool:
+        """See `LimitPart`."""
+        now = self._latest = max(now, self._latest)
+        if self._paused > now + _INSTANT:
+            return False
+        bucket: Any = self._meters.get(None) or self._new_meter(None, now)
+        return bool(bucket.take_now(self.cost, now, _INSTANT))
+
     def take(self, key: Hashable, cost: float, now: float, waited: bool) -> None:
         """See `LimitPart`."""
         meter = self._meters.get(key) or self._new_meter(key, now)
@@ -174,6 +194,13 @@ class RatePart(LimitPart):
             if now - due <= _LATENESS:
                 at = min(due, now)
         meter.take(cost, at, now)
+
+    def refund(self, key: Hashable, cost: float) -> None:
+        """See `LimitPart`; a strict window forgets nothing that it has let through."""
+        meter = self._meters.get(key)
+        if isinstance(meter, TokenBucket):
+            meter.give_back(cost)
+            meter.empty = max(meter.empty, self._emptied)
 
     def pause(self, seconds: float, now: float) -> None:
         """See `LimitPart`."""
@@ -203,6 +230,8 @@ class CapacityPart(LimitPart):
     calls back: at a time when it is not used up, that all goes well says nothing of more.
     A bad call shrinks it, once for all calls that were under way when it did.
     """
+
+    shares = False
 
     def __init__(
         self,

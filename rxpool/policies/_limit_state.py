@@ -83,6 +83,8 @@ class LimitState(Generic[_P]):
 
     Attributes:
         parts: What is taken together or not at all.
+        uniform: Whether all items are the same to it.
+        shares: Whether several items may be granted what they need before they begin.
         stored: Those that have a store.
         keyed: Whether some who wait may be passed by others.
         lines: Who waits, by what they wait for.
@@ -90,11 +92,13 @@ class LimitState(Generic[_P]):
             asked; whoever does so takes them out.
     """
 
-    __slots__ = ("changed", "keyed", "lines", "parts", "stored")
+    __slots__ = ("changed", "keyed", "lines", "parts", "shares", "stored", "uniform")
 
     def __init__(self, parts: Sequence[LimitPart]) -> None:
         self.parts = tuple(parts)
         self.keyed = any(part.keyed for part in self.parts)
+        self.uniform = all(part.uniform for part in self.parts)
+        self.shares = all(part.shares for part in self.parts)
         self.lines: dict[tuple[Hashable, ...], Line[_P]] = {}
         self.changed: dict[Line[_P], None] = {}
         self.stored = tuple(part for part in self.parts if part.stored)
@@ -129,6 +133,19 @@ class LimitState(Generic[_P]):
         self.changed[place.line or self._stand(place)] = None
         return False
 
+    def enter_now(self, now: float) -> bool:
+        """Take what any item needs, if that is there and nobody waits; only if `uniform`."""
+        taken = 0
+        for part in self.parts:
+            if part.lines or not part.take_now(now):
+                break
+            taken += 1
+        else:
+            return True
+        for part in self.parts[:taken]:
+            part.refund(*part.ask(None))
+        return False
+
     def _check(self, place: _P) -> None:
         """Raise what a store failed with, if whoever is due now is due for that."""
         try:
@@ -157,6 +174,15 @@ class LimitState(Generic[_P]):
         """What was let through was cancelled: it says nothing; tokens stay taken."""
         for part in self.parts:
             part.give_back()
+        self.touch()
+
+    def refund(self, place: _P | None) -> None:
+        """What *place*, or `enter_now`, was granted was not used: it is there for others."""
+        for number, part in enumerate(self.parts):
+            if place is None:
+                part.refund(*part.ask(None))
+            else:
+                part.refund(place.keys[number], place.costs[number])
         self.touch()
 
     def pause(self, seconds: float, now: float) -> None:

@@ -24,6 +24,7 @@ class SharedRate(LimitPart):
     """
 
     stored = True
+    shares = False
 
     def __init__(
         self, store: Store, cost: Callable[[Any], float] | float, jitter: float

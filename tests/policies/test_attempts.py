@@ -55,8 +55,14 @@ KINDS = [
     ({"retry": Retry(3, budget=0.1)}, (False, False, False, True)),
     ({"retry": Retry.http(on_result=True)}, (False, False, True, False)),
     ({"breaker": breaker()}, (True, True, False, False)),
-    ({"limit": Limit(2)}, (True, False, False, False)),
-    ({"breaker": breaker(), "limit": Limit(2)}, (True, False, False, False)),
+    ({"limit": Limit(2)}, (True, True, False, False)),
+    ({"limit": Limit(2, strict=True)}, (True, False, False, False)),
+    ({"limit": Limit(2, key=str)}, (True, False, False, False)),
+    ({"limit": Limit(2, cost=len)}, (True, False, False, False)),
+    ({"limit": AdaptiveConcurrency()}, (True, False, False, False)),
+    ({"limit": Limit.all(Limit(2), Limit(3))}, (True, True, False, False)),
+    ({"limit": Limit.all(Limit(2), Limit(3, strict=True))}, (True, False, False, False)),
+    ({"breaker": breaker(), "limit": Limit(2)}, (True, True, False, False)),
 ]
 
 
@@ -383,4 +389,4 @@ def test_each_policy_of_attempts_is_asked_when_it_is_the_only_one():
     for name, make in ALONE.items():
         rules = policies(**{name: make()})
         assert rules.asks
-        assert rules.lock_free is (name == "breaker")
+        assert rules.lock_free

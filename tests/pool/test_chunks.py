@@ -23,13 +23,13 @@ def test_the_end_of_a_task_that_was_cancelled_before_it_began():
     ("options", "several"),
     [
         ({}, True),
-        ({"order": "key", "key": abs}, False),
-        ({"priority": abs}, False),
+        ({"order": "key", "key": abs}, True),
+        ({"priority": abs}, True),
         ({"overflow": "drop_oldest"}, False),
     ],
 )
-def test_the_flow_of_a_worker_lets_only_go_in_chunks_what_nothing_overtakes(options, several):
-    """Of one key there is one task at a time, however many wait."""
+def test_the_flow_of_a_worker_lets_only_go_in_chunks_what_stays_accepted(options, several):
+    """What a later item could make go stays with the pool."""
     with WorkerPool(1, on="inline") as pool:
         state = pool.worker(jobs.same, **options)._calls.state
         assert state.chunkable is several

@@ -1,11 +1,10 @@
 """The books of a pool in single cases."""
 
-from typing import get_args
+from itertools import product
 
 import pytest
 
 from rxpool.pool._state.flow_state import FlowState
-from rxpool.pool._state.results import CompletionOrder, ResultOrder
 from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING, Slots
 from rxpool.pool._state.task import Task
 
@@ -184,9 +183,9 @@ def test_limits_hold_again_for_a_task_that_went_back():
     assert [task for task, _ in flow.times.overdue(5.0)] == [second]
 
 
-def test_only_results_that_come_as_they_are_done_need_no_lock():
-    """Workers that go on without it give out what is in `done`."""
-    kinds = get_args(ResultOrder)
-    assert [kind for kind in kinds if kind.lock_free] == [CompletionOrder]
-    assert FlowState(Slots(1)).lock_free
-    assert not FlowState(Slots(1), ordered=True).lock_free
+def test_what_workers_may_settle_without_the_lock():
+    """In any order of items and results; not where time limits or second runs look on."""
+    for ordered, keyed, prioritised in product((False, True), repeat=3):
+        kind = {"ordered": ordered, "keyed": keyed, "prioritised": prioritised}
+        assert FlowState(Slots(1), **kind).lock_free
+        assert not FlowState(Slots(1), deadline=1.0, **kind).lock_free

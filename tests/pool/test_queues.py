@@ -1,5 +1,7 @@
 """The queue of tasks with keys or priorities: laws that hold whatever happens to it."""
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ class Lines(RuleBasedStateMachine):
     def open_queue(self, keyed):
         """An empty queue."""
         self.keyed = keyed
-        self.queue = SortedQueue(keyed)
+        self.queue = SortedQueue(keyed, nullcontext())
         self.waiting = []  # the oldest first
         self.out = []  # left and not released
 
@@ -197,14 +199,14 @@ def left(queue):
 
 def test_smaller_first_equals_first_come():
     """Without keys the priority decides, then who came first."""
-    queue = SortedQueue(keyed=False)
+    queue = SortedQueue(keyed=False, guard=nullcontext())
     queued(queue, [("a", 0, 5), ("b", 0, 1), ("c", 0, 5), ("d", 0, 1), ("e", 0, -2)])
     assert "".join(task.item for task in left(queue)) == "ebdac"
 
 
 def test_a_key_is_in_line_behind_the_one_that_is_out():
     """Whatever its priority, a task waits for those of its key that came before it."""
-    queue = SortedQueue(keyed=True)
+    queue = SortedQueue(keyed=True, guard=nullcontext())
     queued(queue, [("a", "x", 9), ("b", "x", 0), ("c", "y", 5), ("d", "x", -9)])
     first = left(queue)
     assert "".join(task.item for task in first) == "ca"
@@ -217,7 +219,7 @@ def test_a_key_is_in_line_behind_the_one_that_is_out():
 
 def test_who_is_dropped_does_not_hold_up_its_key():
     """With the head of a line gone, the next of its key may leave."""
-    queue = SortedQueue(keyed=True)
+    queue = SortedQueue(keyed=True, guard=nullcontext())
     a, _, _ = queued(queue, [("a", "x", 0), ("b", "x", 0), ("c", "y", 0)])
     assert queue.pop_oldest() is a
     assert [task.item for task in left(queue)] == ["b", "c"]
@@ -225,7 +227,7 @@ def test_who_is_dropped_does_not_hold_up_its_key():
 
 def test_equal_keys_are_one_key():
     """Keys are compared as in a dict."""
-    queue = SortedQueue(keyed=True)
+    queue = SortedQueue(keyed=True, guard=nullcontext())
     queued(queue, [("a", 1, 0), ("b", 1.0, 0), ("c", True, 0)])
     assert [task.item for task in left(queue)] == ["a"]
 
@@ -233,7 +235,7 @@ def test_equal_keys_are_one_key():
 @pytest.mark.parametrize("keyed", [False, True])
 def test_what_was_removed_leaves_no_memory_behind(keyed):
     """A queue where everything is dropped, never started, stays small."""
-    queue = SortedQueue(keyed)
+    queue = SortedQueue(keyed, nullcontext())
     queued(queue, [("first", "key of the first", -1)])
     for n in range(5000):
         (task,) = queued(queue, [(n, n, 0)])

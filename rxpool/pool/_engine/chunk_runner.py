@@ -254,7 +254,11 @@ class ChunkRunner:
         with dispatcher.lock:
             flow.counts.close(cell)
             flow.reserved -= len(good)
-            if flow.capacity.bytes is not None and flow.waiting:
+            if flow.sorted is not None:
+                for task in good:  # only now, for the order of results of one key
+                    flow.sorted.release(task)
+                flow.mark_runnable()
+            if flow.waiting and (flow.capacity.bytes is not None or flow.results.ordered):
                 flow.mark_runnable()
             entry = binding.begin_delivery()
             pending = dispatcher.pending()

@@ -233,7 +233,8 @@ class Dispatcher:
     def wake_producers(self, flow: FlowState) -> bool:
         """Wake those of *flow* if there is room: without the lock, some was made."""
         capacity = flow.capacity
-        held = capacity.bytes is not None and bool(flow.waiting) and not flow.runnable
+        held = bool(flow.waiting) and not flow.runnable
+        held = held and (capacity.bytes is not None or flow.results.ordered)
         if not held and (
             flow not in self.producers.waiting or capacity.occupied() > capacity.low_water
         ):

@@ -40,7 +40,7 @@ class Engine:
         self.clock = backend.clock
         self.now = backend.clock.now
         self.lock = threading.RLock()
-        self.slots = Slots(slots)
+        self.slots = Slots(slots, threading.Lock)
         self.slots.max_bytes = backend.max_bytes
         self.effects = self.slots.effects
         self.registry = Registry(name, self.slots, self.lock)

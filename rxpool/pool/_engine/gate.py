@@ -63,6 +63,7 @@ class Gate:
         "policies",
         "replacement",
         "replaces",
+        "shares",
         "unused",
     )
 
@@ -89,11 +90,14 @@ class Gate:
         self.per_key = attempts.keyed
         #: whether `permit`, `unused` and `good` are enough, which need no lock
         self.lock_free = attempts.lock_free and journal is None
-        if self.lock_free and attempts.breaker is not None:
-            #: a permit for an attempt that is about to start now, or -1
-            self.permit: Callable[[float], int] = attempts.breaker.admit
-            #: a permit was not needed
-            self.unused: Callable[[int], None] = attempts.breaker.release
+        #: a permit for an attempt that is about to start now, or -1
+        self.permit: Callable[[float], int] = attempts.ask_now
+        #: a permit was not needed
+        self.unused: Callable[[int], None] = attempts.unused
+        if self.lock_free and attempts.limit is None and attempts.breaker is not None:
+            self.permit, self.unused = attempts.breaker.admit, attempts.breaker.release
+        #: whether several tasks may be let through before they start
+        self.shares = attempts.shares
         #: whether items are batches, so that each result of a call counts for itself
         self._batches: bool = getattr(fn, "of_batches", False)
         #: whether it matters which items of a batch have failed
@@ -113,6 +117,8 @@ class Gate:
 
     def prepare(self, task: Task) -> None:
         """Ask the user's functions about a task before it is accepted; the lock is not held."""
+        if self.lock_free:
+            return  # a ticket is only made for who has to wait
         limit, extra = self._attempts.limit, task.own()
         if self._journal is not None:
             self._journal.prepare(task)
@@ -142,6 +148,15 @@ class Gate:
         now = self._clock.now()
         if isinstance(extra.ticket, Ticket):
             extra.ticket.wake = partial(self._wake, task)  # it may be another attempt
+        elif self.lock_free:
+            permit = attempts.ask_now(now)
+            if permit >= 0:
+                task.admit(permit)
+                return START
+            if attempts.limit is not None:
+                extra = task.own()
+                wake = partial(self._wake, task)
+                extra.ticket = attempts.limit.ticket(task.item, wake, self._clock)
         answer = attempts.ask(extra.ticket, now)
         self._later(attempts.effects())
         if isinstance(answer, int):
@@ -174,6 +189,11 @@ class Gate:
         self._attempts.cancelled(task.take_permit(), task.extra.ticket)
         self._later(self._attempts.effects())
 
+    def returned(self, task: Task) -> None:
+        """A task that was let through has not begun, and is going to ask again."""
+        self._attempts.returned(task.take_permit(), task.extra.ticket)
+        self._later(self._attempts.effects())
+
     def hedges(self, now: float, first_attempts: int) -> bool:
         """Whether the budget has room for one more second run."""
         return self._hedges is None or self._hedges.spend(now, first_attempts)
@@ -184,10 +204,7 @@ class Gate:
         """An attempt ended well, of one item; only if it is `lock_free`."""
         permit = task.permit
         if permit is not None:
-            breaker = self._attempts.breaker
-            assert breaker is not None
-            breaker.succeeded(permit, now, task.took)
-            breaker.publish()
+            self._attempts.good(permit, now, task.took)
 
     def failed(
         self,

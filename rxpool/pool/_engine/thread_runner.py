@@ -81,19 +81,21 @@ class ThreadRunner:
         return self._dispatcher.settle(task, value, None)
 
     def _run_lock_free(self, task: Task, note: Any, stack: list[Task]) -> Task | None:  # noqa: C901 - the lock-free loop: its branches are its price
-        """Run tasks of one flow in completion order, most of them without the lock.
+        """Run tasks of one flow, most of them without the lock.
 
         Under contention every lock operation costs a switch of threads, which for short
         tasks is many times the work.  So as long as more tasks of this flow wait, and there
         is nothing else to see to, a worker goes from one to the next by atomic operations
-        alone: `waiting.popleft` takes a task, `tasks.remove` wins the right to settle it,
-        and the binding's `emit` delivers it.  The count of running tasks stays as it is,
-        and succeeded ones are counted in a cell of the worker's own.
+        alone: `pop` takes a task, `tasks.remove` wins the right to settle it, and the
+        binding's `emit` delivers it.  Where tasks are sorted, or results reordered, a lock
+        of the flow's own is held for each of these steps, and for nothing else.  The count of
+        running tasks stays as it is, and succeeded ones are counted in a cell of the worker's
+        own.
         """
         flow = task.flow
         binding = flow.binding
         fn, emit = binding.fn, binding.emit_lock_free
-        pop, add, remove = flow.waiting.popleft, flow.tasks.add, flow.tasks.remove
+        pop, add, remove = flow.pop_next(), flow.tasks.add, flow.tasks.remove
         dispatcher, special = self._dispatcher, self._special
         producers, now, slots = dispatcher.producers.waiting, dispatcher.now, dispatcher.slots
         ring, telemetry = slots.ring, dispatcher.telemetry
@@ -105,6 +107,7 @@ class ThreadRunner:
         context = blank
         known: Any = None  # a type that is known to be no work
         gate, permit = flow.gate, -1
+        release = None if flow.sorted is None else flow.sorted.release
         task.note = note
         if telemetry.heard:
             telemetry.starting(task)
@@ -136,10 +139,10 @@ class ThreadRunner:
             except KeyError:  # cancelled
                 break
             task.running = None
-            task.settled = True
             ended = now()
             task.took = ended - started
             task.value = value
+            task.settled = True
             if not cell[0]:
                 flow.counts.local.append(cell)
             cell[0] += 1
@@ -148,6 +151,8 @@ class ThreadRunner:
             if telemetry.heard:
                 telemetry.succeeded(task, ended)
             started = now() if emit(task) else ended
+            if release is not None:  # only now, for the order of results of one key
+                release(task)
             if not task.slot:  # the subscriber waited for this pool
                 return self._stop_lock_free(task, cell, False)
             if gate is not None and (permit := gate.permit(started)) < 0:

@@ -78,9 +78,8 @@ class ObserverDelivery:
         self.counts = self._on_failure.tally is not None
         bound = inlet is not None or state.capacity.concurrency is not None
         plain = not bound and state.lock_free and not self.counts
-        self.emit_lock_free: Callable[[Task], bool] | None = (
-            self._emit_lock_free if plain else None
-        )
+        emit = self._emit_in_order if state.results.ordered else self._emit_lock_free
+        self.emit_lock_free: Callable[[Task], bool] | None = emit if plain else None
 
     # -- what the engine asks ---------------------------------------------------------------
 
@@ -138,7 +137,7 @@ class ObserverDelivery:
             return None
         state, token = self.state, self._token
         results = state.results
-        while results.done or results.reordered:
+        while results.done or (results.line and (self._inlet is None or results.ready)):
             inlet = self._inlet
             full = inlet is not None and inlet.holds_back and not inlet.room()
             if full and not self._engine.registry.terminated:
@@ -147,7 +146,7 @@ class ObserverDelivery:
                 return None
             if not token.acquire(False):
                 return None
-            entry = results.fetch(state.parked)
+            entry = results.fetch()
             if entry is not None:
                 if state.waiting and not state.runnable:
                     state.were_fetched()
@@ -189,8 +188,39 @@ class ObserverDelivery:
         self._deliver_rest()
         return True
 
+    def _emit_in_order(self, task: Task) -> bool:
+        """The same in input order, where *task* has its place."""
+        results: Any = self.state.results
+        return results.put_next(task) and self._deliver_in_order()
+
+    def _deliver_in_order(self) -> bool:
+        """Deliver what has its turn, unless somebody does; whether that took time here."""
+        results, token = self.state.results, self._token
+        told = False
+        # Look again each time: what came in meanwhile was left by one who found it taken.
+        while results.ready and token.acquire(False):
+            # Once there is an inlet the rest is for `begin_delivery`.
+            while self.emit_lock_free is not None and not self.end.over:
+                entry = results.fetch()
+                if entry is None:
+                    break
+                told = True
+                self.send(entry)
+            token.release()
+            if self.emit_lock_free is None or self.end.over:
+                break
+        if told:
+            self._engine.dispatcher.wake_producers(self.state)
+        return told
+
     def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """The same for several that ended well; *cell* counts each before it is delivered."""
+        if self.state.results.ordered:
+            cell[0] += len(tasks)
+            for task in tasks:
+                self.state.results.put(task)
+            self._deliver_in_order()
+            return
         if self.state.done or not self._token.acquire(False):
             for task in tasks:
                 cell[0] += 1

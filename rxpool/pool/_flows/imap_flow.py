@@ -104,8 +104,9 @@ class ImapFlow:
 
     def _emit_lock_free(self, task: Task) -> bool:
         """Leave the result for the consumer; wake it if it waits."""
-        self.state.done.append(task)
-        if self._gate is None:
+        results = self.state.results
+        results.put(task)
+        if self._gate is None or not results.ready:
             return False
         with self._engine.lock:
             self.begin_delivery()
@@ -116,8 +117,13 @@ class ImapFlow:
     def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
         """The same for several that ended well; *cell* counts them."""
         cell[0] += len(tasks)
-        self.state.done.extend(tasks)
-        if self._gate is not None:
+        results = self.state.results
+        if results.ordered:
+            for task in tasks:
+                results.put(task)
+        else:
+            results.done.extend(tasks)
+        if self._gate is not None and results.ready:
             with self._engine.lock:
                 self.begin_delivery()
                 pending = self._engine.dispatcher.pending()
@@ -268,7 +274,7 @@ class ImapFlow:
                     elif self._all_read or not state.capacity.has_room():
                         gate = new_gate()
                         self._gate = gate.release if wake is None else wake
-                        if state.done:  # from a worker that saw no gate
+                        if state.results.ready:  # from a worker that saw no gate
                             self._gate = gate = None
                             continue
                 pending = engine.dispatcher.pending()

@@ -193,7 +193,9 @@ class FlowOptions:
             hash(key)
         priority = 0.0
         if self.priority is not None:
-            priority = checks.number("priority", self.priority(task.item), least=-math.inf)
+            priority = self.priority(task.item)
+            if type(priority) is not int:  # the usual type first: this is per item
+                priority = checks.number("priority", priority, least=-math.inf)
         state.sorted.number(task, key, priority)
 
     @property

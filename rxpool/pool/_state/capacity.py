@@ -6,6 +6,7 @@ from typing import Any, Final, TypedDict
 from rxpool.errors import ItemDropped
 from rxpool.pool._state.byte_bound import ByteBound, size_of
 from rxpool.pool._state.parts import Flow
+from rxpool.pool._state.results import InputOrder
 from rxpool.pool._state.task import Task
 
 __all__ = ("Bounds", "Capacity")
@@ -112,18 +113,30 @@ class Capacity:
         In input order that is `max_reorder`.  Items that are small by comparison may have been
         accepted before one had a result, so the bytes of results count in either order.
         """
-        if self.unfetched:
-            return sys.maxsize
         flow = self._flow
         large = self.bytes is not None and self.max_pending < self.bytes.limit
-        if flow.results.ordered:
+        results = flow.results
+        if isinstance(results, InputOrder):
             most = self.max_reorder or 8 * limit
             if large:  # what waits and what was started has bytes: each has its half
                 most = min(most, max(limit, self.max_pending // 2))
-            return most - flow.results.started
-        if not large:
+            return results.bound(sys.maxsize if self.unfetched else most)
+        if self.unfetched or not large:
             return sys.maxsize
         return self.max_pending + limit - flow.running - flow.reserved - flow.undelivered
+
+    def to_reserve(self, limit: int) -> int:
+        """How many more may be handed over together with one that has started."""
+        return sys.maxsize if self.counts_once else self.to_start(limit)
+
+    @property
+    def counts_once(self) -> bool:
+        """Whether what is handed over together counts as one in input order.
+
+        Not where the user has set the bound, or where bytes do.
+        """
+        large = self.bytes is not None and self.max_pending < self.bytes.limit
+        return self._flow.results.ordered and self.max_reorder is None and not large
 
     def has_room(self) -> bool:
         """Whether an item would be taken."""

@@ -1,7 +1,8 @@
 """`FlowState`: the state of one flow, and how tasks begin and end in it."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Unpack
 
 from rxpool._core.causes import as_failure
@@ -86,11 +87,12 @@ class FlowState:
         self.emits_drops = emits_drops  # whether the outcomes of dropped items are fetched
         self.bisect = bisect  # items are batches; those that fail are halved
         self.note: Any = None  # what the backend remembers of the flow
-        self.sorted = SortedQueue(keyed) if keyed or prioritised else None
+        guard = slots.guard()
+        self.sorted = SortedQueue(keyed, guard) if keyed or prioritised else None
         self.waiting: deque[Task] | SortedQueue = (
             deque() if self.sorted is None else self.sorted
         )
-        self.results: ResultOrder = InputOrder() if ordered else CompletionOrder()
+        self.results: ResultOrder = InputOrder(guard) if ordered else CompletionOrder()
         self.done = self.results.done  # for those who go on without the lock
         self.tasks: set[Task] = set()  # running or reserved
         self.without_slot: set[Task] = set()  # running, but without the slot they had
@@ -105,8 +107,8 @@ class FlowState:
         self.times = TimeLimits(timeout, deadline, self.tasks, self.waiting, self.parked)
         self.capacity = Capacity(self, **bounds)
         #: whether tasks may be handed to a worker before their turn: not where a later item
-        #: may overtake them or make them go
-        self.chunkable = self.capacity.keeps_all and self.sorted is None
+        #: may make them go
+        self.chunkable = self.capacity.keeps_all
         self.counts = FlowCounts()
         self.cancellation = Cancellation(self)
         self.runnable = False  # in the ring of those that may have something to start
@@ -138,8 +140,6 @@ class FlowState:
     @property
     def lock_free(self) -> bool:
         """Whether tasks that ended well need nothing that the engine's lock guards."""
-        if not self.results.lock_free or self.sorted is not None:
-            return False
         quick = self.gate is None or self.gate.lock_free
         looks = self.policies is not None and self.policies.looks
         limits = self.times.deadline is not None or self.times.hedge is not None
@@ -154,7 +154,11 @@ class FlowState:
     def finished(self) -> bool:
         """The source ended, and everything that was accepted has been fetched."""
         return self.ended and not (
-            self.waiting or self.running or self.undelivered or self.reserved or self.parked
+            self.waiting
+            or self.running
+            or self.reserved
+            or self.parked
+            or not self.results.empty
         )
 
     # -- the queue and the results ----------------------------------------------------------
@@ -165,12 +169,40 @@ class FlowState:
             self.runnable = True
             self.slots.ring.append(self)
 
+    def pop_next(self) -> Callable[[], Task]:
+        """What takes the task that is to start next, without the engine's lock.
+
+        It raises IndexError if there is none, or the bounds let no more start.
+        """
+        if isinstance(self.results, InputOrder):
+            return partial(self.results.take, self.waiting)  # type: ignore[arg-type]
+        return self.waiting.popleft
+
     def pop_waiting(self) -> Task | None:
         """The task that is to start next, or None."""
         try:
+            if self.results.ordered:
+                return self.results.take(self.waiting, False)  # type: ignore[union-attr,arg-type]
             return self.waiting.popleft()
         except IndexError:
             return None
+
+    def pop_admitted(self, most: int) -> list[Task]:
+        """Up to so many tasks that may start now, each at its place in the results."""
+        if self.sorted is not None and self.gate is None:
+            return self.sorted.pop_several(most)
+        found: list[Task] = []
+        capacity, limit = self.capacity, self.capacity.limit()
+        for _ in range(most):
+            if self.parking.head is not None or capacity.to_reserve(limit) <= 0:
+                break
+            task = self.pop_oldest() if self.sorted is None else self.pop_waiting()
+            if task is None:
+                break
+            if self.gate is None or self.parking.admits(task):
+                self.results.place(task, self.capacity.counts_once)
+                found.append(task)
+        return found
 
     def pop_oldest(self) -> Task | None:
         """The task that has waited longest, or None."""
@@ -181,14 +213,14 @@ class FlowState:
 
     def fetch(self) -> Any:
         """The next `Task` or `Part` to deliver, or None."""
-        entry = self.results.fetch(self.parked)
+        entry = self.results.fetch()
         if entry is not None:
             self.were_fetched()
         return entry
 
     def fetch_all(self) -> list[Any]:
         """All that can be delivered now; it counts as if it was not, until the next time."""
-        entries = self.results.fetch_all(self.parked)
+        entries = self.results.fetch_all()
         if entries:
             self.were_fetched()
         return entries
@@ -204,7 +236,6 @@ class FlowState:
         """An attempt begins."""
         self.running += 1
         if self.results.ordered and not task.placed:
-            task.placed = True
             self.results.place(task)
         task.running = True
         task.attempts += 1
@@ -213,14 +244,15 @@ class FlowState:
 
     def place(self, task: Task) -> None:
         """This is its place in the order of results, unless it has one."""
-        if self.results.ordered and not task.placed:
-            task.placed = True
+        if self.results.ordered:
             self.results.place(task)
 
     def reserve(self, chunk: Sequence[Task]) -> None:
         """Tasks are to run behind another in its slot."""
-        for task in chunk:
-            self.place(task)
+        if self.results.ordered:
+            behind = self.capacity.counts_once
+            for task in chunk:
+                self.results.place(task, behind)
         self.tasks.update(chunk)
         self.reserved += len(chunk)
 
@@ -236,7 +268,7 @@ class FlowState:
         """A task, running or reserved, was not begun: it is to start next."""
         self.tasks.remove(task)
         if self.gate is not None:
-            self.gate.cancelled(task)
+            self.gate.returned(task)
         self.times.goes_on(task)
         if task.running:
             self.running -= 1
@@ -276,10 +308,10 @@ class FlowState:
         self.stop(task)
         if self.sorted is not None:
             self.release_key(task)
-        task.settled = True
         started = task.started
         task.took = 0.0 if started is NOT_YET else max(0.0, now - started)
         task.value = value
+        task.settled = True
         self.counts.succeeded_locked += 1
         if self.effects.recording:
             self.effects.settled(task)
@@ -344,7 +376,7 @@ class FlowState:
         bury(*self.waiting, *self.tasks, *self.results.everything, self.parked)
         for inside in (self.waiting, self.tasks, self.without_slot, self.parked):
             inside.clear()  # where it is: a worker that forked may be on its way through it
-        self.results.discard()
+        self.results.forsake()
         self.times.alarm = self.parking.head = None
         self.running = self.reserved = 0
         self.counts.cancelled += self.counts.in_flight

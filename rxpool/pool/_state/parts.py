@@ -23,6 +23,9 @@ class PoolSlots(Protocol):
         ...
 
     max_bytes: int | None
+
+    guard: Any  #: makes what guards that which workers change without the engine's lock
+
     ring: deque[Any]
     effects: Effects
 

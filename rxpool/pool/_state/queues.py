@@ -1,6 +1,8 @@
 """`SortedQueue`: waiting tasks by priority, and one task of each key at a time."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, Final
@@ -17,14 +19,18 @@ class SortedQueue:
 
     `popleft` gives the task with the least `Task.rank`.  With keys, tasks of one key leave in
     the order they came, each when the one before it has been let go by `release`.
+
+    Workers take and release tasks without the engine's lock: `_guard` is held while this
+    changes, and nothing else is done under it.
     """
 
-    __slots__ = ("_heads", "_heap", "_keyed", "_lines", "_numbers", "_tasks")
+    __slots__ = ("_guard", "_heads", "_heap", "_keyed", "_lines", "_numbers", "_tasks")
 
-    def __init__(self, keyed: bool) -> None:
+    def __init__(self, keyed: bool, guard: AbstractContextManager[Any]) -> None:
         self._keyed = keyed
+        self._guard = guard
         self._numbers = count()
-        self._tasks: dict[Task, None] = {}  # all that wait, the oldest first
+        self._tasks: OrderedDict[Task, None] = OrderedDict()  # all that wait, the oldest first
         #: what may leave; tasks that are not waiting any more are passed over
         self._heap: list[tuple[tuple[float, ...], Task]] = []
         #: by key, for each key that has a task ready or out: who comes after it
@@ -54,7 +60,8 @@ class SortedQueue:
     def admit(self, task: Task) -> None:
         """*task* starts without having waited: its key is taken."""
         if self._keyed:
-            self._lines[task.key] = {}
+            with self._guard:
+                self._lines[task.key] = {}
 
     def number(self, task: Task, key: Any, priority: float) -> None:
         """Give *task* its rank among those of its *key*."""
@@ -62,16 +69,17 @@ class SortedQueue:
 
     def append(self, task: Task) -> None:
         """Let a task wait."""
-        self._tasks[task] = None
-        if not self._keyed:
-            self._push(task)
-            return
-        line = self._lines.get(task.key)
-        if line is not None:
-            line[task] = None
-            return
-        self._lines[task.key] = {}
-        self._ready(task)
+        with self._guard:
+            self._tasks[task] = None
+            if not self._keyed:
+                self._push(task)
+                return
+            line = self._lines.get(task.key)
+            if line is not None:
+                line[task] = None
+                return
+            self._lines[task.key] = {}
+            self._ready(task)
 
     def extend(self, tasks: Iterable[Task]) -> None:
         """Let tasks wait."""
@@ -80,50 +88,71 @@ class SortedQueue:
 
     def appendleft(self, task: Task) -> None:
         """Take a task back that had left; its key was not released."""
-        self._tasks = {task: None, **self._tasks}
-        if self._keyed:
-            self._ready(task)
-        else:
-            self._push(task)
+        with self._guard:
+            self._tasks[task] = None
+            self._tasks.move_to_end(task, last=False)
+            if self._keyed:
+                self._ready(task)
+            else:
+                self._push(task)
 
     def split(self, task: Task, parts: Sequence[Task]) -> None:
         """*parts* wait in the place of *task*, which had left; its key is not released."""
         for number, part in enumerate(parts):
             part.stand_at(task.key, (*task.rank, number))
-        self._tasks = dict.fromkeys(parts) | self._tasks
-        if not self._keyed:
-            for part in parts:
-                self._push(part)
-            return
-        self._lines[task.key] = dict.fromkeys(parts[1:]) | self._lines[task.key]
-        self._ready(parts[0])
+        with self._guard:
+            for part in reversed(parts):
+                self._tasks[part] = None
+                self._tasks.move_to_end(part, last=False)
+            if not self._keyed:
+                for part in parts:
+                    self._push(part)
+                return
+            self._lines[task.key] = dict.fromkeys(parts[1:]) | self._lines[task.key]
+            self._ready(parts[0])
 
     def popleft(self) -> Task:
         """The task that comes first; IndexError if none may leave."""
-        while True:
-            if not self._heap:
-                raise IndexError("no task may leave")
+        with self._guard:
+            return self._pop()
+
+    def pop_several(self, most: int) -> list[Task]:
+        """Up to so many tasks that come first, and may leave."""
+        found: list[Task] = []
+        with self._guard, suppress(IndexError):
+            for _ in range(most):
+                found.append(self._pop())
+        return found
+
+    def _pop(self) -> Task:
+        while self._heap:
             task = heappop(self._heap)[1]
             if task in self._tasks:
                 del self._tasks[task]
                 if self._keyed:
                     del self._heads[task.key]
                 return task
+        raise IndexError("no task may leave")
 
     def pop_oldest(self) -> Task:
         """The task that has waited longest, whether it may leave or not."""
-        for task in self._tasks:
-            self.remove(task)
-            return task
+        with self._guard:
+            for task in self._tasks:
+                self._remove(task)
+                return task
         raise IndexError("no task waits")
 
     def remove(self, task: Task) -> None:
-        """Forget a task that waits."""
+        """Forget a task that waits; KeyError if it does not."""
+        with self._guard:
+            self._remove(task)
+
+    def _remove(self, task: Task) -> None:
         del self._tasks[task]
         if self._keyed:
             if self._heads.get(task.key) is task:
                 del self._heads[task.key]
-                self.release(task)
+                self._release(task)
             else:
                 del self._lines[task.key][task]
         if len(self._heap) > 2 * len(self._tasks) + _SLACK:
@@ -132,8 +161,11 @@ class SortedQueue:
 
     def release(self, task: Task) -> None:
         """A task that had left is settled: the next of its key may leave."""
-        if not self._keyed:
-            return
+        if self._keyed:
+            with self._guard:
+                self._release(task)
+
+    def _release(self, task: Task) -> None:
         line = self._lines[task.key]
         for following in line:
             del line[following]

@@ -1,8 +1,9 @@
 """`Slots`: the slots of a pool, and which flow has the next one."""
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
 
 from rxpool._forks import bury
 from rxpool.errors import Overflow
@@ -25,10 +26,14 @@ _MANY_DROPS: Final = 1024
 class Slots:
     """The slots of a pool and the flows that share them, in turn."""
 
-    __slots__ = ("effects", "free", "max_bytes", "ring", "total")
+    __slots__ = ("effects", "free", "guard", "max_bytes", "ring", "total")
 
-    def __init__(self, total: int) -> None:
+    def __init__(
+        self, total: int, guard: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
         self.total = total
+        #: makes what guards that which workers change without the engine's lock; a leaf
+        self.guard: Any = guard
         #: of the items of one flow and of their results, where they are pickled
         self.max_bytes: int | None = None
         self.free: int = total  #: below 0 while more runs than a reduced number of slots
@@ -219,16 +224,19 @@ class Slots:
         """
         flow: FlowState = task.flow
         waiting = flow.waiting
-        if not (waiting and flow.chunkable and flow.gate is None):
+        if not (waiting and flow.chunkable) or (flow.gate is not None and not flow.gate.shares):
             return []
         if len(self.ring) > 1 or (self.ring and self.ring[0] is not flow):
             return []
         capacity = flow.capacity
         if fairly:
             most = min(most, -(-len(waiting) // capacity.limit()))
-        most = min(most, capacity.to_start(capacity.limit()))
-        pop = waiting.popleft
-        chunk = [pop() for _ in range(min(most, len(waiting)))]
+        most = min(most, capacity.to_reserve(capacity.limit()))
+        if flow.sorted is None and flow.gate is None:
+            pop = waiting.popleft
+            chunk = [pop() for _ in range(min(most, len(waiting)))]
+        else:
+            chunk = flow.pop_admitted(most)
         flow.reserve(chunk)
         return chunk
 

@@ -6,8 +6,11 @@ from typing import Any, Final
 from rxpool.errors import TaskCancelled
 
 __all__ = (
+    "BEHIND",
     "NOT_YET",
     "NO_EXTRA",
+    "PLACED",
+    "READY",
     "Extra",
     "Part",
     "Task",
@@ -17,6 +20,11 @@ __all__ = (
     "done_in_part",
     "start_of",
 )
+
+# Of a task's place in the order of results, as bits.
+PLACED: Final = 1  #: it has one
+BEHIND: Final = 2  #: the same; it came with one before it, and counts together with that
+READY: Final = 4  #: it is done, and can be fetched when its turn comes
 
 NOT_YET: Final[Any] = None  #: in the place of a time or a result that is still to come
 
@@ -117,7 +125,7 @@ class Task:
         #: None: done, but counted as running until its worker stops (`ThreadRunner`)
         self.running: bool | None = False
         self.slot = False  # holds a slot of the pool
-        self.placed = False  # has its place in the order of results
+        self.placed = 0  # in the order of results: the bits above
         self.settled = False
         self.cancelled = False
         self.started: float = NOT_YET
@@ -153,13 +161,17 @@ class Task:
         """Where it stands among others that wait: one of its *key* at a time, by *rank*."""
         self.key, self.rank = key, rank
 
-    def take_place(self) -> None:
-        """It has a place in the order of results."""
-        self.placed = True
+    def take_place(self, place: int = PLACED) -> None:
+        """It has a place in the order of results; *place* says which, PLACED or BEHIND."""
+        self.placed = place
+
+    def be_ready(self) -> None:
+        """All that becomes of it is written: it can be fetched when its turn comes."""
+        self.placed |= READY
 
     def leave_place(self) -> None:
         """It runs beside the task that has the place of its item."""
-        self.placed = False
+        self.placed = 0
 
     def admit(self, permit: int) -> None:
         """A gate lets it start, with this *permit*."""
@@ -259,7 +271,7 @@ def again(task: Task, beside: bool = False) -> Task:
     context = None if task.context is None else task.context.copy()
     other = Task(task.flow, task.item, task.accepted, context)
     other.attempts = task.attempts
-    other.placed = task.placed
+    other.placed = task.placed & ~READY
     other.key, other.rank, other.future = task.key, task.rank, task.future
     before, extra = task.extra, other.own()
     extra.spent = before.spent or 0.0
