@@ -175,7 +175,13 @@ class ObserverDelivery:
             if done or self.end.over:
                 done.append(task)
             else:
-                self.send(task)
+                if self.give is give_value:  # it ended well: `send`, without the calls
+                    try:
+                        self.on_next(task.value)
+                    except BaseException as error:
+                        self._subscriber_failed(error)
+                else:
+                    self.send(task)
                 if not done:
                     token.release()
                     # Look again: what came in meanwhile was left by one who found it taken.

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextvars import copy_context
-from itertools import islice
-from time import perf_counter
 from typing import Any
 
 from rxpool._core.causes import as_failure, ends_program
@@ -17,15 +15,11 @@ from rxpool.pool._flows.fetched import Fetched
 from rxpool.pool._flows.on_failure import OnFailure
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._flows.outcome import outcome_of
+from rxpool.pool._flows.reading import READ_MOST, read_ahead
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
 
 __all__ = ("ImapFlow",)
-
-
-_READ_FOR = 0.0005  #: seconds that input is read for before results are looked at again
-_READ_MOST = 512  #: items read between two looks at the results
-_READ_AT_ONCE = 32  #: items read between two looks at the clock
 
 
 class ImapFlow:
@@ -327,19 +321,10 @@ class ImapFlow:
         items = self._items  # a closing pool takes it away
         if items is not None and not ahead:
             # An item read is an item ahead: never more than will surely be taken.
-            room = max(1, min(state.capacity.to_read(), _READ_MOST))
-            until = perf_counter() + _READ_FOR
+            room = max(1, min(state.capacity.to_read(), READ_MOST))
             try:
-                while room > 0:
-                    some = min(room, _READ_AT_ONCE)
-                    before = len(ahead)
-                    ahead.extend(islice(items, some))
-                    if len(ahead) - before < some:
-                        self._items = None
-                        break
-                    room -= some
-                    if perf_counter() > until:
-                        break
+                if not read_ahead(items, room, ahead):
+                    self._items = None
             except BaseException as error:
                 if ends_program(error):
                     raise  # now, not when what runs is done

@@ -22,6 +22,8 @@ from rxpool.backends._awaiting import as_coroutine
 from rxpool.errors import PoolClosed
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.pull_source import PullSource
+from rxpool.pool._flows.reading import read_ahead
+from rxpool.pool._flows.subscription import MapFlow
 
 __all__ = ("pull",)
 
@@ -154,10 +156,10 @@ class _Others:
         if self._virtual is not None and self._inlet is not None:
             self._arrived, self._length = self._inlet.counts.accepted, len(self._virtual._queue)
 
-    def wait(self) -> bool:
-        """It was: whether it is others' turn."""
+    def wait(self, items: int) -> bool:
+        """So many were: whether it is others' turn."""
         if self._trampolines is not None:
-            self._left -= 1
+            self._left -= items
             # Each thread has a queue of its own.
             trampoline: Any = self._trampolines.get_trampoline()
             if self._left > 0 and not trampoline._queue.items:
@@ -207,7 +209,11 @@ class _Reader(PullSource):
     def run(self, _: abc.SchedulerBase | None = None, __: Any = None) -> None:
         """Read until the end, or until there is no room."""
         try:
-            self._read()
+            flow = None if self._engine.clock.virtual else self._flow_below()
+            if flow is None:
+                self._read()
+            else:
+                self._read_many(flow)
         except BaseException:  # of the subscriber, or Ctrl-C
             self.stop()
             raise
@@ -234,7 +240,45 @@ class _Reader(PullSource):
             if not self._over:
                 observer.on_next(item)
             self._emitting = False
-            if others.wait() and not self._over:
+            if others.wait(1) and not self._over:
+                self._scheduler.schedule(self.run)
+                return
+        self._leave()
+
+    def _flow_below(self) -> MapFlow | None:
+        """The flow that this feeds, if nothing is in between and it takes several at once."""
+        inlet = self._inlet
+        if not (isinstance(inlet, MapFlow) and inlet.takes_many):
+            return None
+        # The observer is the one that `subscribe` wraps a function in.
+        given: object = getattr(self._observer, "_on_next", None)
+        return inlet if given == inlet.on_next else None
+
+    def _read_many(self, flow: MapFlow) -> None:
+        """The same for a flow that takes several items at once."""
+        capacity, others = flow.state.capacity, self._others
+        more = True
+        while more and not self._over:
+            if not flow.room() and not self._wait(flow):
+                return
+            if self._over:
+                break
+            ahead: list[Any] = []
+            error: BaseException | None = None
+            try:
+                more = read_ahead(self._items, max(1, min(capacity.to_read(), _AT_ONCE)), ahead)
+            except BaseException as raised:
+                if ends_program(raised):
+                    raise
+                error, more = as_failure(raised), False
+            self._emitting = True
+            if not self._over:
+                flow.take_many(ahead)
+            self._emitting = False
+            if not more:
+                self._finish(error)
+                return
+            if others.wait(len(ahead)) and not self._over:
                 self._scheduler.schedule(self.run)
                 return
         self._leave()

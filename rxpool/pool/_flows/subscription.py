@@ -1,6 +1,6 @@
 """`MapFlow`: one subscription of `pool.map` or `pool.outcomes`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any, Final
 
@@ -145,6 +145,33 @@ class MapFlow:
                 return
         if self.end.foreign is not None:
             self.end.say_why()
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether `take_many` does what `on_next` would do."""
+        plain = type(self) is MapFlow and self._rank is None
+        return plain and self.state.capacity.overflow == "block"
+
+    def take_many(self, items: Sequence[Any]) -> None:
+        """Take items for which there was room; for those that have none now, wait as ever."""
+        state, engine, now = self.state, self.engine, self._now()
+        context = copy_context() or None
+        tasks = [Task(state, item, now, context and context.copy()) for item in items]
+        if state.gate is not None:
+            for task in tasks:
+                state.gate.prepare(task)
+        taken, started, pending = 0, 0, None
+        with engine.lock:
+            if not (self.end.over or state.ended):
+                taken, started = engine.slots.accept_many(state, tasks)
+                pending = engine.dispatcher.pending()
+        if started:
+            engine.dispatcher.start(tasks[:started])
+        engine.dispatcher.carry_out(pending)
+        if state.times.deadline is not None and not state.times.armed:
+            engine.timeouts.watch(state)
+        for item in items[taken:]:
+            self.on_next(item)
 
     def _has_to_tell(self, now: float) -> bool:
         """Whether a subscriber of metrics should not have to wait for the next occasion."""

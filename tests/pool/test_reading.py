@@ -1,0 +1,197 @@
+"""How `imap` and `pull` read their input: several items at once, each handed over in time."""
+
+import threading
+
+import pytest
+import reactivex as rx
+from reactivex import operators as ro
+from reactivex.scheduler import CurrentThreadScheduler
+
+from rxpool import WorkerPool
+from rxpool.pool._flows import subscription
+from rxpool.pool._flows.reading import read_ahead
+from tests.waiting import WAIT
+
+
+class Gated:
+    """An input of which each item after the first is there when the one before has run."""
+
+    def __init__(self, count):
+        self.count = count
+        self.ran = threading.Semaphore(0)
+
+    def __iter__(self):
+        yield 0
+        for number in range(1, self.count):
+            assert self.ran.acquire(timeout=WAIT), f"{number - 1} was never run"
+            yield number
+
+    def run(self, number):
+        """The work."""
+        self.ran.release()
+        return number
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """How many items were handed over together, each time."""
+    sizes = []
+    take_many = subscription.MapFlow.take_many
+
+    def counted(flow, items):
+        sizes.append(len(items))
+        take_many(flow, items)
+
+    monkeypatch.setattr(subscription.MapFlow, "take_many", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("order", ["completion", "input"])
+def test_imap_hands_an_item_over_before_it_waits_for_the_next(order):
+    """An input that gives its items one by one may wait for what becomes of them."""
+    items = Gated(40)
+    with WorkerPool(2) as pool:
+        slow = (pause(item) for item in items)
+        assert sorted(pool.imap(items.run, slow, order=order)) == list(range(40))
+
+
+def pause(item):
+    """So long that a reader looks at the clock."""
+    threading.Event().wait(0.001)
+    return item
+
+
+def test_pull_hands_an_item_over_before_it_waits_for_the_next():
+    """The same for a flow that `pull` feeds."""
+    items = Gated(40)
+    with WorkerPool(2) as pool:
+        slow = (pause(item) for item in items)
+        results = pool.pull(slow).pipe(pool.map(items.run), ro.to_list()).run()
+    assert sorted(results) == list(range(40))
+
+
+def test_a_flow_takes_several_items_that_pull_has_read(many):
+    """As many as there is room for."""
+    with WorkerPool(2) as pool:
+        results = pool.pull(range(1000)).pipe(pool.map(abs), ro.to_list()).run()
+    assert sorted(results) == list(range(1000))
+    assert sum(many) == 1000
+    assert max(many) > 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"priority": abs},
+        {"order": "key", "key": abs},
+        {"overflow": "drop_oldest", "max_pending": 2000},
+        {"overflow": "error", "max_pending": 2000},
+    ],
+)
+def test_items_that_are_looked_at_one_by_one_are_taken_one_by_one(many, options):
+    """By the user's functions, or by a policy that may drop them."""
+    with WorkerPool(2) as pool:
+        results = pool.pull(range(100)).pipe(pool.map(abs, **options), ro.to_list()).run()
+    assert sorted(results) == list(range(100))
+    assert many == []
+
+
+@pytest.mark.parametrize("kind", ["switch_map", "exhaust_map", "map_batches"])
+def test_flows_of_another_kind_take_items_one_by_one(many, kind):
+    """They have rules of their own for each."""
+    with WorkerPool(2) as pool:
+        source = pool.pull([[1], [2], [3]])
+        work = getattr(pool, kind)
+        fn = (lambda batch: batch) if kind == "map_batches" else len
+        source.pipe(work(fn), ro.to_list()).run()
+    assert many == []
+
+
+@pytest.mark.parametrize("between", [ro.map(abs), ro.take(5), ro.filter(bool)])
+def test_what_is_between_sees_each_item(many, between):
+    """Only a flow that is fed by nobody else takes several."""
+    with WorkerPool(2) as pool:
+        pool.pull(range(20)).pipe(between, pool.map(abs), ro.to_list()).run()
+    assert many == []
+
+
+def test_no_more_is_read_than_there_is_room_for():
+    """What was read and is not delivered is what may run, and wait."""
+    read, done, most = [], [], []
+    gate = threading.Event()
+
+    def items():
+        for number in range(200):
+            read.append(number)
+            most.append(len(read) - len(done))
+            yield number
+
+    def work(number):
+        gate.wait(WAIT)
+        return number
+
+    with WorkerPool(2) as pool:
+        ended = threading.Event()
+        source = pool.pull(items()).pipe(pool.map(work, max_pending=10))
+        thread = threading.Thread(
+            target=lambda: source.subscribe(done.append, on_completed=ended.set)
+        )
+        thread.start()
+        gate.set()
+        thread.join(WAIT)
+        assert ended.wait(WAIT)
+    assert sorted(done) == list(range(200))
+    assert max(most) <= 2 + 10 + 1  # the one that is in hand
+
+
+def test_what_was_read_before_the_input_failed_comes_out():
+    """Then the error."""
+
+    def items():
+        yield from range(10)
+        raise ValueError("the input")
+
+    seen = []
+    with WorkerPool(2) as pool, pytest.raises(ValueError, match="the input"):
+        pool.pull(items()).pipe(pool.map(abs), ro.do_action(seen.append)).run()
+    assert sorted(seen) == list(range(10))
+
+
+def test_who_left_gets_nothing_more(many):
+    """And the input is read no further."""
+    read = []
+
+    def items():
+        for number in range(10_000):
+            read.append(number)
+            yield number
+
+    with WorkerPool(1) as pool:
+        assert len(pool.pull(items()).pipe(pool.map(abs), ro.take(3), ro.to_list()).run()) == 3
+    assert len(read) < 10_000
+    assert many
+
+
+def test_other_actions_of_the_thread_have_their_turn():
+    """A source beside it on the same scheduler is not held up until the input ends."""
+    seen = []
+    with WorkerPool(2) as pool:
+        one = pool.pull(range(1000)).pipe(pool.map(lambda n: "a"))
+        both = rx.merge(one, rx.from_iterable("b" * 10)).pipe(ro.do_action(seen.append))
+        both.pipe(ro.count()).run(scheduler=CurrentThreadScheduler.singleton())
+    assert seen.count("a") == 1000
+    assert seen.count("b") == 10
+    assert seen.index("b") < 1000
+
+
+def test_reading_stops_after_a_while_and_goes_on():
+    """What was read by then is handed over; False says that it was all."""
+    ahead = []
+    slow = (pause(number) for number in range(3))
+    assert read_ahead(slow, 10, ahead)
+    assert ahead == [0]
+    assert read_ahead(slow, 1, ahead)
+    assert ahead == [0, 1]
+    quick = iter(range(5))
+    assert not read_ahead(quick, 10, ahead)
+    assert ahead == [0, 1, 0, 1, 2, 3, 4]
