@@ -17,6 +17,7 @@ GROUPS = {
     "asyncio": "aio",
     "processes": "processes",
     "latency": "latency",
+    "imports": "imports",
     "memory": "memory",
     "faults": "faults",
 }

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from rxpool._core.causes import as_failure, caused, ends_program
 from rxpool._forks import afresh
@@ -16,8 +16,10 @@ from rxpool.pool._engine.journalled import JournalOfFlow
 from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.task import Task
 from rxpool.pool._state.verdicts import START, WAIT
-from rxpool.records import Journal
 from rxpool.timing import Clock
+
+if TYPE_CHECKING:
+    from rxpool.records import Journal
 
 __all__ = ("NO_POLICIES", "Gate", "Policies")
 
@@ -27,7 +29,7 @@ class Policies(AttemptOptions):
     """The policies of a flow: those of its attempts, and those of its items."""
 
     hedge: Hedge | None = None
-    journal: Journal | None = None
+    journal: "Journal | None" = None
 
     @property
     def any(self) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from reactivex import abc
 
@@ -18,7 +18,9 @@ from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import Slots
 from rxpool.pool._state.tally import most_failures
 from rxpool.pool._state.task import Task
-from rxpool.records import Journal
+
+if TYPE_CHECKING:
+    from rxpool.records import Journal
 
 __all__ = (
     "BatchKeywords",
@@ -61,7 +63,7 @@ class _Keywords(_Limits, _Policies, total=False):
 
 class _Replaced(TypedDict, total=False):
     fallback: Any
-    journal: Journal | None
+    journal: "Journal | None"
 
 
 class _Streamed(TypedDict, total=False):
@@ -246,6 +248,13 @@ def _on_failure(name: str, value: Any) -> Any:
     return value
 
 
+def _journal(name: str, value: Any) -> Any:
+    # Imported where it is used: few flows have one, and it needs SQLite.
+    from rxpool.records import Journal
+
+    return given(Journal, name, value)
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "concurrency": _one_or_more,
     "order": _order,
@@ -264,7 +273,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "breaker": partial(given, CircuitBreaker),
     "limit": partial(given, Limit),
     "hedge": partial(given, Hedge),
-    "journal": partial(given, Journal),
+    "journal": _journal,
     "fallback": lambda name, value: value,
 }
 
