@@ -11,6 +11,8 @@ import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
+from rxpool._threads import exiting
+
 __all__ = ("Log", "log", "report_uncaught")
 
 _logger: Final = logging.getLogger("rxpool")
@@ -30,17 +32,17 @@ def _hand_over(
 
 
 def _find_structlog() -> Any:
-    """Its logger, or None where it cannot be imported any more.
+    """Its logger, or None where it is not imported any more.
 
-    That is so while the interpreter shuts down; and a forked child must not import what
-    another thread of its parent may have been importing, as it would wait for ever.
+    While the interpreter exits an import may fail, and one that compiles code makes Python
+    forget that the program was ended by Ctrl-C, which its exit code says.  A forked child
+    must not import what another thread of its parent may have been importing, as it would
+    wait for ever.
     """
     global _structured
-    if _structured is None and os.getpid() == _home:
-        try:
-            import structlog
-        except ImportError:
-            return None
+    if _structured is None and os.getpid() == _home and not exiting.begun:
+        import structlog
+
         _structured = structlog.wrap_logger(
             _logger,
             processors=[structlog.stdlib.filter_by_level, _hand_over],

@@ -10,14 +10,16 @@ from rxpool import _log
 from rxpool._log import log
 
 
-@pytest.fixture(params=["structlog", "no structlog", "forked"])
+@pytest.fixture(params=["structlog", "exiting", "forked"])
 def somewhere(request, monkeypatch):
-    """Where it can be imported, where it cannot, and in a child that must not try."""
+    """Where it can be imported, and where that must not be tried."""
     monkeypatch.setattr(_log, "_structured", None)
-    if request.param == "no structlog":
-        monkeypatch.setitem(sys.modules, "structlog", None)
+    if request.param == "exiting":
+        monkeypatch.setattr(_log.exiting, "begun", True)
     elif request.param == "forked":
         monkeypatch.setattr(_log, "_home", os.getpid() + 1)
+    if request.param != "structlog":
+        monkeypatch.setitem(sys.modules, "structlog", None)  # so that an import fails
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])

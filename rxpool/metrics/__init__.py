@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from rxpool._lazy import lazily
 
 if TYPE_CHECKING:
+    from rxpool.metrics._attempt_record import AttemptRecord
     from rxpool.metrics._bottleneck import Bottleneck, bottleneck
     from rxpool.metrics._histogram import Histogram
     from rxpool.metrics._json_lines import JsonLinesSink
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from rxpool.metrics._series import Snapshot
     from rxpool.metrics._sink import Sink, fan_out
     from rxpool.metrics._structlog import StructlogSink
-    from rxpool.metrics._trace import AttemptRecord, TraceWriter
+    from rxpool.metrics._trace import TraceWriter
     from rxpool.metrics.names import METRICS, Metric
 else:
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "rxpool.metrics._attempt_record": "AttemptRecord",
             "rxpool.metrics._bottleneck": "Bottleneck bottleneck",
             "rxpool.metrics._histogram": "Histogram",
             "rxpool.metrics._json_lines": "JsonLinesSink",
@@ -33,7 +35,7 @@ else:
             "rxpool.metrics._series": "Snapshot",
             "rxpool.metrics._sink": "Sink fan_out",
             "rxpool.metrics._structlog": "StructlogSink",
-            "rxpool.metrics._trace": "AttemptRecord TraceWriter",
+            "rxpool.metrics._trace": "TraceWriter",
             "rxpool.metrics.names": "METRICS Metric",
         },
         "names",
