@@ -13,7 +13,7 @@ IMPORTS = {
     "import reactivex": "",
     "import rxpool": "≤ 1.3",
     "from rxpool import operators as ops; ops.batch": "≤ 1.3",
-    "from rxpool import WorkerPool": "",
+    "from rxpool import WorkerPool": "≤ 1.3",
     "from rxpool import *": "",
     "pass": "",
 }
