@@ -1,4 +1,4 @@
-"""``python -m benchmarks [group ...] [--rounds N] [--quick]``."""
+"""``python -m benchmarks [group ...] [--rounds N] [--quick] [--backend NAME]``."""
 
 import argparse
 import sys
@@ -11,11 +11,13 @@ GROUPS = {
     "threads": "threads",
     "operators": "operators",
     "pacing": "pacing",
+    "options": "options",
     "policies": "policies",
     "metrics": "metrics",
     "asyncio": "aio",
     "processes": "processes",
     "latency": "latency",
+    "imports": "imports",
     "memory": "memory",
     "faults": "faults",
 }
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("groups", nargs="*", metavar="group", help=", ".join(GROUPS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="see that it runs; no figures")
+    parser.add_argument("--backend", help="the one that `options` is for, instead of all")
     options = parser.parse_args()
     unknown = set(options.groups) - set(GROUPS)
     if unknown:
@@ -35,7 +38,8 @@ def main() -> None:
     for name, module in GROUPS.items():
         if not options.groups or name in options.groups:
             # Not at the top: worker processes import this module too.
-            import_module(f"benchmarks.{module}").main(options.rounds, options.quick)
+            more = {"backend": options.backend} if name == "options" else {}
+            import_module(f"benchmarks.{module}").main(options.rounds, options.quick, **more)
     if failures:
         sys.exit("\n".join(("could not be measured:", *failures)))
 

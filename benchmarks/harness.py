@@ -53,7 +53,8 @@ def table(title: str, cases: list[Case], rounds: int, quick: bool) -> None:
     """Run *cases* in turn and print a Markdown table.
 
     The first case is the base.  Rounds are interleaved, so that a machine that changes its
-    speed changes all cases alike; the ratio is the median of the ratios within each round.
+    speed changes all cases alike; the ratio is the median of the ratios within each round,
+    the spread is the least and the most of these.
     A case that raises is a row that says so; the others go on.
     """
     cases = [case for case in cases if installed(case.needs)]
@@ -75,15 +76,16 @@ def table(title: str, cases: list[Case], rounds: int, quick: bool) -> None:
     base = micros[cases[0].name]
     width = max(len(case.name) for case in cases)
     print(f"\n### {title}\n")
-    print(f"| {'case':<{width}} |   items | min µs | median µs | ratio | target |")
-    print(f"| {'-' * width} | ------: | -----: | --------: | ----: | ------ |")
+    print(f"| {'case':<{width}} |   items | min µs | median µs | ratio | spread    | target |")
+    print(f"| {'-' * width} | ------: | -----: | --------: | ----: | --------- | ------ |")
     for case in cases:
         if case.name in failed:
-            print(f"| {case.name:<{width}} | {case.items:>7,} | | | | {failed[case.name]} |")
+            print(f"| {case.name:<{width}} | {case.items:>7,} | | | | | {failed[case.name]} |")
             continue
         values = micros[case.name]
-        ratio = median(value / first for value, first in zip(values, base, strict=False))
+        ratios = [value / first for value, first in zip(values, base, strict=False)]
+        spread = f"{min(ratios):.2f}–{max(ratios):.2f}"
         print(
             f"| {case.name:<{width}} | {case.items:>7,} | {min(values):6.2f} "
-            f"| {median(values):9.2f} | {ratio:5.2f} | {case.target} |"
+            f"| {median(values):9.2f} | {median(ratios):5.2f} | {spread:>9} | {case.target} |"
         )

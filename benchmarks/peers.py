@@ -21,7 +21,7 @@ import reactivex as rx
 from benchmarks.work import who
 from rxpool import WorkerPool
 
-__all__ = ("PEERS", "Peer", "Pipes", "stream", "warm")
+__all__ = ("PEERS", "Peer", "Pipes", "executor", "stream", "until_done", "warm")
 
 Work = Callable[[Any], Any]
 Sink = Callable[[Any], object]
@@ -281,6 +281,11 @@ def rxpool_submit(pool: Any, fn: Work, item: Any, limit: float | None) -> Callab
 
 def stream(operator: Any, items: Iterable[Any], sink: Sink) -> None:
     """From an observable through *operator* to *sink*; raises what the stream ends with."""
+    until_done(rx.from_iterable(items).pipe(operator), sink)
+
+
+def until_done(source: rx.Observable[Any], sink: Sink) -> None:
+    """All of *source* to *sink*; raises what it ends with."""
     done = Event()
     errors: list[BaseException] = []
 
@@ -288,7 +293,7 @@ def stream(operator: Any, items: Iterable[Any], sink: Sink) -> None:
         errors.append(error)
         done.set()
 
-    rx.from_iterable(items).pipe(operator).subscribe(sink, failed, done.set)
+    source.subscribe(sink, failed, done.set)
     done.wait()
     if errors:
         raise errors[0]

@@ -1,4 +1,4 @@
-"""Policies around a good call: what they cost while nothing goes wrong."""
+"""`guarded` around a good call: what it costs while nothing goes wrong; pools: `options`."""
 
 import asyncio
 import time
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness import Case, table
+from benchmarks.options import ample
 from rxpool import CircuitBreaker, Limit, Retry, guarded
 from rxpool.policies._breaker import breaker_door
 
@@ -93,6 +94,16 @@ def main(rounds: int, quick: bool) -> None:
             Case("floor: a wrapper and a try", n, calls(floor)),
             Case("rxpool guarded(retry=)", n, calls(lambda: guarded(identity, **both))),
             Case(
+                "rxpool guarded(limit=)",
+                n // 4,
+                calls(lambda: guarded(identity, limit=ample())),
+            ),
+            Case(
+                "the same, two limits",
+                n // 4,
+                calls(lambda: guarded(identity, limit=Limit.all(ample(), ample()))),
+            ),
+            Case(
                 "rxpool guarded(retry=, breaker=)",
                 n,
                 calls(lambda: guarded(identity, **both, breaker=CircuitBreaker())),
@@ -107,9 +118,7 @@ def main(rounds: int, quick: bool) -> None:
                 "rxpool guarded(retry=, breaker=, limit=)",
                 n // 4,
                 calls(
-                    lambda: guarded(
-                        identity, **both, breaker=CircuitBreaker(), limit=Limit(1e9, burst=1e9)
-                    )
+                    lambda: guarded(identity, **both, breaker=CircuitBreaker(), limit=ample())
                 ),
             ),
             Case(
@@ -128,6 +137,11 @@ def main(rounds: int, quick: bool) -> None:
                 "rxpool guarded(retry=, breaker=)",
                 n // 2,
                 awaits(lambda: guarded(identity_later, **both, breaker=CircuitBreaker())),
+            ),
+            Case(
+                "rxpool guarded(limit=)",
+                n // 4,
+                awaits(lambda: guarded(identity_later, limit=ample())),
             ),
             Case(
                 "tenacity retry",

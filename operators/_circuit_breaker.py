@@ -12,7 +12,8 @@ from rxpool._core.causes import caused
 from rxpool._core.relay import Relay
 from rxpool.policies import CircuitBreaker
 from rxpool.policies._arguments import given
-from rxpool.policies._attempts import AttemptOptions, AttemptPolicies
+from rxpool.policies._attempts import AttemptPolicies
+from rxpool.policies._options import AttemptOptions
 from rxpool.timing import Clock
 
 __all__ = ("circuit_breaker",)

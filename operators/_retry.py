@@ -14,7 +14,8 @@ from rxpool._core.relay import Relay
 from rxpool._forks import afresh
 from rxpool.policies import Retry
 from rxpool.policies._arguments import for_errors_alone, retry_given
-from rxpool.policies._attempts import AttemptOptions, AttemptPolicies
+from rxpool.policies._attempts import AttemptPolicies
+from rxpool.policies._options import AttemptOptions
 from rxpool.timing import Clock
 
 __all__ = ("retry",)

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -92,6 +91,8 @@ def hint(name: str, known: Collection[str], aliases: Mapping[str, str]) -> str:
     if meant is not None and re.split("\\W", meant)[0] not in known:
         meant = None
     if meant is None:
+        from difflib import get_close_matches  # which only mistakes need
+
         close = get_close_matches(name, known, 1, 0.7)
         meant = close[0] if close else None
     return "" if meant is None else f"; did you mean {meant}?"

@@ -5,14 +5,19 @@ WARNING are silent and the others reach standard error, as with any library.
 """
 
 import logging
+import os
 import sys
 import threading
-from collections.abc import MutableMapping
-from typing import Any
+from collections.abc import Mapping, MutableMapping
+from typing import Any, Final
 
-import structlog
+from rxpool._threads import exiting
 
-__all__ = ("log", "report_uncaught")
+__all__ = ("Log", "log", "report_uncaught")
+
+_logger: Final = logging.getLogger("rxpool")
+_home: Final = os.getpid()
+_structured: Any = None  # structlog's logger, once there was something to say
 
 
 def _hand_over(
@@ -26,13 +31,71 @@ def _hand_over(
     return (text,), {"exc_info": exc_info, "extra": {"rxpool": event}}
 
 
-log: Any = structlog.wrap_logger(
-    logging.getLogger("rxpool"),
-    processors=[structlog.stdlib.filter_by_level, _hand_over],
-    wrapper_class=structlog.stdlib.BoundLogger,
-    context_class=dict,
-    cache_logger_on_first_use=True,
-)
+def _find_structlog() -> Any:
+    """Its logger, or None where it is not imported any more.
+
+    While the interpreter exits an import may fail, and one that compiles code makes Python
+    forget that the program was ended by Ctrl-C, which its exit code says.  A forked child
+    must not import what another thread of its parent may have been importing, as it would
+    wait for ever.
+    """
+    global _structured
+    if _structured is None and os.getpid() == _home and not exiting.begun:
+        import structlog
+
+        _structured = structlog.wrap_logger(
+            _logger,
+            processors=[structlog.stdlib.filter_by_level, _hand_over],
+            wrapper_class=structlog.stdlib.BoundLogger,
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        )
+    return _structured
+
+
+class Log:
+    """Speaks as structlog does, which is imported when there is something to say.
+
+    Importing that takes about as long as importing rxpool.
+    """
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, fields: Mapping[str, Any] | None = None) -> None:
+        self._fields = dict(fields or {})
+
+    def bind(self, **fields: Any) -> "Log":
+        """The same with more fields."""
+        return Log({**self._fields, **fields})
+
+    def debug(self, event: str, **fields: Any) -> None:
+        """Say it at DEBUG."""
+        self._say(logging.DEBUG, "debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        """Say it at INFO."""
+        self._say(logging.INFO, "info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        """Say it at WARNING."""
+        self._say(logging.WARNING, "warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        """Say it at ERROR."""
+        self._say(logging.ERROR, "error", event, fields)
+
+    def _say(self, level: int, name: str, event: str, fields: Mapping[str, Any]) -> None:
+        if not _logger.isEnabledFor(level):
+            return
+        fields = {**self._fields, **fields}
+        if structured := _find_structlog():
+            getattr(structured, name)(event, **fields)
+        else:
+            args, options = _hand_over(None, name, {"event": event, **fields})
+            _logger.log(level, *args, **options)
+
+
+log: Final = Log()
 
 
 def report_uncaught(where: str, error: BaseException) -> None:

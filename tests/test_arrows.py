@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # From the bottom to the top; parts on one line do not know each other.
 LAYERS = [
+    {"_lazy"},
     {"errors", "events"},
     {"tasks", "_threads"},
     {"_log", "_checks", "_forks", "outcomes"},
@@ -20,8 +21,9 @@ LAYERS = [
     {"pool"},
     {"faces"},
     {"testing"},
+    {"_at_once"},
     {"rxpool"},  # the package's own __init__
-    {"demo"},
+    {"_whole", "demo"},
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 

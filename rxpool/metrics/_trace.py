@@ -3,28 +3,14 @@
 import json
 import os
 import threading
-from dataclasses import dataclass
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from rxpool._forks import heed, held
+from rxpool.metrics._attempt_record import AttemptRecord
 
-__all__ = ("AttemptRecord", "TraceWriter")
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptRecord:
-    """One run of a function; times are seconds on one clock."""
-
-    worker: str  #: where it ran: the name of its lane
-    name: str  #: of the function
-    accepted: float  #: when the pool took the item
-    started: float
-    ended: float
-    attempt: int = 1  #: the how many-th of the item, from 1
-    outcome: Literal["success", "failure", "cancelled", "crashed"] = "success"
-    error: str | None = None  #: the class of the exception, or the exception as text
+__all__ = ("TraceWriter",)
 
 
 class TraceWriter:

@@ -1,14 +1,13 @@
 """Policies as users give them, checked where they are written."""
 
 from numbers import Integral, Real
-from typing import Any, Final, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from rxpool import _checks as checks
 from rxpool.errors import CircuitOpen, InvalidArgument, InvalidArgumentType
 from rxpool.policies._retry import Retry
 
 __all__ = (
-    "MISSING",
     "asked_pause",
     "ends",
     "flaw",
@@ -19,8 +18,6 @@ __all__ = (
     "retry_given",
     "uses_budget",
 )
-
-MISSING: Final[Any] = object()  #: no fallback was given; None is one
 
 _K = TypeVar("_K")
 

@@ -2,22 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import Enum, auto
 from random import random
 from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from rxpool.errors import CircuitOpen, RxPoolError
-from rxpool.policies._arguments import MISSING, asked_pause, flaw, looks_at_results, uses_budget
-from rxpool.policies._breaker import CircuitBreaker, breaker_door
+from rxpool.policies._arguments import asked_pause, flaw, looks_at_results, uses_budget
+from rxpool.policies._breaker import breaker_door
 from rxpool.policies._budget import BudgetAccount
 from rxpool.policies._http import BadResponse
-from rxpool.policies._limit import Limit, limit_door
+from rxpool.policies._limit import limit_door
 from rxpool.policies._limit_door import Ticket
+from rxpool.policies._options import MISSING, AttemptOptions
 from rxpool.policies._retry import Retry
 
-__all__ = ("NO_BREAKER", "AttemptOptions", "AttemptPolicies", "Place", "Verdict")
+__all__ = ("NO_BREAKER", "AttemptPolicies", "Place", "Verdict")
 
 NO_BREAKER: Final = -1  #: the permit of an attempt that no breaker was asked for
 
@@ -31,16 +32,6 @@ class Verdict(Enum):
 
     REFUSED = auto()  #: by the breaker; `refusal` has the error
     WAIT = auto()  #: it stands in the line of the limit; ask again when it was woken
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptOptions:
-    """The policies around an attempt, outermost first."""
-
-    fallback: Any = MISSING
-    retry: Retry | None = None
-    breaker: CircuitBreaker | None = None
-    limit: Limit | None = None
 
 
 #: those that are asked before each attempt, of all that there are

@@ -12,11 +12,12 @@ from rxpool import _checks as checks
 from rxpool._core.functions import is_async
 from rxpool._forks import afresh
 from rxpool.errors import InvalidArgument, InvalidArgumentType
-from rxpool.policies._arguments import MISSING, ends, given, retry_given
-from rxpool.policies._attempts import AttemptOptions, AttemptPolicies
+from rxpool.policies._arguments import ends, given, retry_given
+from rxpool.policies._attempts import AttemptPolicies
 from rxpool.policies._breaker import CircuitBreaker
 from rxpool.policies._guarded_calls import guard_async, guard_plain
 from rxpool.policies._limit import Limit
+from rxpool.policies._options import MISSING, AttemptOptions
 from rxpool.policies._retry import Retry
 from rxpool.timing import Clock, TimerScheduler
 

@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from itertools import count
 from os import PathLike
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeAlias, Unpack
 
 from reactivex import Observable, abc
 
@@ -14,7 +14,6 @@ from rxpool._core.inlet import Node
 from rxpool.backends import Backend, ProcessKeywords, backend_for
 from rxpool.errors import InvalidArgumentType, NotPicklable
 from rxpool.events import MetricEvent, Monitor
-from rxpool.metrics import AttemptRecord, Resources, TraceWriter
 from rxpool.pool._direct import Direct
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.calls import SubmitFlow
@@ -26,6 +25,9 @@ from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.report import FlowReport, PoolReport, counts_of
 from rxpool.pool._stop_on import await_stop
 from rxpool.tasks import Progress
+
+if TYPE_CHECKING:
+    from rxpool.metrics import AttemptRecord, Resources
 
 __all__ = ("On", "WorkerPool", "host")
 
@@ -178,7 +180,7 @@ class WorkerPool(Direct):
         return self._engine.telemetry.metrics
 
     @property
-    def attempts(self) -> Observable[AttemptRecord]:
+    def attempts(self) -> "Observable[AttemptRecord]":
         """Every attempt when it has ended, with the worker it ran on: for `TraceWriter`."""
         return self._engine.telemetry.attempts
 
@@ -215,10 +217,14 @@ class WorkerPool(Direct):
             OSError: If the file cannot be opened.
         """
         seconds = checks.duration("every", every, above=True)
-        writer = None if trace is None else TraceWriter(trace, name=self.name)
+        writer = None
+        if trace is not None:
+            from rxpool.metrics import TraceWriter  # which few programs ask for
+
+            writer = TraceWriter(trace, name=self.name)
         return Profile(self._engine, writer, seconds)
 
-    def resources(self) -> dict[int, Resources]:
+    def resources(self) -> "dict[int, Resources]":
         """CPU time and memory of the pool's processes by pid; of this one if it has none.
 
         Subscribers of `metrics` are told as well.

@@ -3,12 +3,14 @@
 import sys
 from time import process_time
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from reactivex.disposable import SerialDisposable
 
-from rxpool.metrics import Bottleneck, TraceWriter, bottleneck
 from rxpool.pool._engine.engine import Engine
+
+if TYPE_CHECKING:
+    from rxpool.metrics import Bottleneck, TraceWriter
 
 __all__ = ("Profile", "Shares")
 
@@ -48,8 +50,10 @@ class Shares:
         """There was nothing to look at."""
         self._last = now
 
-    def bottleneck(self, workers: int) -> Bottleneck:
+    def bottleneck(self, workers: int) -> "Bottleneck":
         """What limits, with so many workers."""
+        from rxpool.metrics import Bottleneck, bottleneck  # which few programs ask for
+
         if not self.elapsed:
             return Bottleneck("nothing", 0.0, "Nothing was measured yet.")
         return bottleneck(
@@ -77,7 +81,7 @@ class Profile:
     See `WorkerPool.profile`.  A context manager; `close` ends it, as the end of the pool does.
     """
 
-    def __init__(self, engine: Engine, trace: TraceWriter | None, every: float) -> None:
+    def __init__(self, engine: Engine, trace: "TraceWriter | None", every: float) -> None:
         self._engine = engine
         self._every = every
         self._shares = Shares(engine.now())
@@ -94,7 +98,7 @@ class Profile:
         self._shared = _shares_one_interpreter(engine)
         self._ring(engine.now())
 
-    def bottleneck(self) -> Bottleneck:
+    def bottleneck(self) -> "Bottleneck":
         """What limited the pool so far, with the share of the time in which it did."""
         return self._shares.bottleneck(self._engine.slots.total)
 

@@ -14,9 +14,9 @@ from rxpool import (
     Limit,
     Retry,
 )
-from rxpool.policies._arguments import MISSING
-from rxpool.policies._attempts import NO_BREAKER, AttemptOptions, AttemptPolicies, Verdict
+from rxpool.policies._attempts import NO_BREAKER, AttemptPolicies, Verdict
 from rxpool.policies._http import BadResponse
+from rxpool.policies._options import MISSING, AttemptOptions
 from rxpool.timing import Clock, TimerScheduler
 from tests.policies.calls import Busy, Oops, breaker
 

@@ -33,7 +33,8 @@ __all__ = ("Starter", "wait_until_ready")
 _ANSWER: Final = 60.0  #: seconds in which the fork server has made a process
 _READY: Final = 300.0  #: seconds in which that is ready: initializers may load a lot
 
-_PRELOAD: Final = "rxpool.backends.processes._forkserver"
+#: what the fork server imports: the second comes last
+_PRELOAD: Final = ("rxpool._whole", "rxpool.backends.processes._forkserver")
 _ROOM: Final = 12  #: descriptors that a start needs for a moment, with that of the fork server
 
 
@@ -212,9 +213,9 @@ def _context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     server: Any = getattr(forkserver, "_forkserver", None)
     modules = list(getattr(server, "_preload_modules", ["__main__"]))
-    if _PRELOAD not in modules:
+    if _PRELOAD[-1] not in modules:
         # Has no effect on a server that runs already; workers start more slowly then.
-        forkserver.set_forkserver_preload([*modules, _PRELOAD])
+        forkserver.set_forkserver_preload([*modules, *_PRELOAD])
     return multiprocessing.get_context("forkserver")
 
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rxpool._core.causes import as_failure, caused
 from rxpool.pool._engine.dispatcher import Dispatcher
-from rxpool.pool._engine.gate import Gate, Policies
+from rxpool.pool._engine.policies import Policies
 from rxpool.pool._state.batches import PartlyFailed, groups_of
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
+
+if TYPE_CHECKING:
+    from rxpool.pool._engine.gate import Gate
 
 __all__ = ("FailureHandler",)
 
@@ -26,6 +29,9 @@ class FailureHandler:
     def guard(self, flow: FlowState, policies: Policies, fn: Callable[..., Any]) -> None:
         """Have *policies* decide over the tasks of a new flow."""
         if policies.any:
+            # Imported where it is used: most flows have no policies, which bring much along.
+            from rxpool.pool._engine.gate import Gate
+
             if policies.breaker is not None:
                 self._dispatcher.telemetry.follow(policies.breaker)
             later = self._dispatcher.effects.later.extend

@@ -2,40 +2,22 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from rxpool._core.causes import as_failure, caused, ends_program
 from rxpool._forks import afresh
-from rxpool.policies import Hedge
-from rxpool.policies._attempts import AttemptOptions, AttemptPolicies, Verdict
+from rxpool.policies._attempts import AttemptPolicies, Verdict
 from rxpool.policies._budget import BudgetAccount
 from rxpool.policies._limit_door import Ticket
 from rxpool.pool._engine.journalled import JournalOfFlow
+from rxpool.pool._engine.policies import Policies
 from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.task import Task
 from rxpool.pool._state.verdicts import START, WAIT
-from rxpool.records import Journal
 from rxpool.timing import Clock
 
-__all__ = ("NO_POLICIES", "Gate", "Policies")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policies(AttemptOptions):
-    """The policies of a flow: those of its attempts, and those of its items."""
-
-    hedge: Hedge | None = None
-    journal: Journal | None = None
-
-    @property
-    def any(self) -> bool:
-        """Whether there is one."""
-        return self != NO_POLICIES
-
-
-NO_POLICIES: Final = Policies()
+__all__ = ("Gate",)
 
 
 class Gate:

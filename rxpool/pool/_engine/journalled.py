@@ -1,14 +1,16 @@
 """`JournalOfFlow`: what a flow's journal knows of an item, and is told of its result."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rxpool._core.causes import as_failure, ends_program
 from rxpool.errors import InvalidItem
 from rxpool.pool._engine.binding import NO_VALUE
 from rxpool.pool._state.task import Task
 from rxpool.pool._state.verdicts import Known
-from rxpool.records import Journal
+
+if TYPE_CHECKING:
+    from rxpool.records import Journal
 
 __all__ = ("JournalOfFlow",)
 
@@ -22,7 +24,7 @@ class JournalOfFlow:
 
     __slots__ = ("_run",)
 
-    def __init__(self, journal: Journal, fn: Callable[..., Any]) -> None:
+    def __init__(self, journal: "Journal", fn: Callable[..., Any]) -> None:
         self._run = journal.open(fn, {})
 
     def prepare(self, task: Task) -> None:

@@ -4,7 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from reactivex.abc import DisposableBase, ObserverBase
 
@@ -13,15 +13,18 @@ from rxpool._forks import afresh
 from rxpool._log import log
 from rxpool.errors import PoisonItem, WorkerCrashed
 from rxpool.events import MetricEvent, Monitor
-from rxpool.metrics import AttemptRecord, Resources, resources
+from rxpool.metrics._attempt_record import AttemptRecord
 from rxpool.metrics.names import error_type
-from rxpool.policies import BreakerEvent, CircuitBreaker
 from rxpool.pool._engine.task_log import TaskLog
 from rxpool.pool._engine.trace_lanes import TraceLanes
 from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.effects import ATTEMPT, SETTLED, Note
 from rxpool.pool._state.task import NOT_YET, Task
 from rxpool.tasks import Progress
+
+if TYPE_CHECKING:
+    from rxpool.metrics import Resources
+    from rxpool.policies import BreakerEvent, CircuitBreaker
 
 __all__ = ("Telemetry",)
 
@@ -235,8 +238,10 @@ class Telemetry:
         self.task_log.replaced(reason)
         self.emit("rxpool.worker.restarts", 1, "{restart}", {"reason": reason} | self._pool)
 
-    def resources(self, pids: Sequence[int]) -> dict[int, Resources]:
+    def resources(self, pids: Sequence[int]) -> "dict[int, Resources]":
         """What the processes *pids* use, which is told too."""
+        from rxpool.metrics import resources  # which few programs ask for
+
         found = resources(pids)
         with self._lock:
             before = self._cpu
@@ -277,7 +282,7 @@ class Telemetry:
 
     # -- breakers -------------------------------------------------------------------------
 
-    def follow(self, breaker: CircuitBreaker) -> None:
+    def follow(self, breaker: "CircuitBreaker") -> None:
         """A flow has *breaker*: tell of its changes, once, however many flows have it."""
         with self._lock:
             known = self._breakers.get(breaker)
@@ -285,7 +290,7 @@ class Telemetry:
                 known = 0, breaker.events.subscribe(self._transition)
             self._breakers[breaker] = known[0] + 1, known[1]
 
-    def unfollow(self, breaker: CircuitBreaker) -> None:
+    def unfollow(self, breaker: "CircuitBreaker") -> None:
         """One of its flows has ended."""
         with self._lock:
             known = self._breakers.pop(breaker, None)
@@ -296,6 +301,6 @@ class Telemetry:
                 return
         known[1].dispose()
 
-    def _transition(self, event: BreakerEvent) -> None:
+    def _transition(self, event: "BreakerEvent") -> None:
         attributes = {"breaker": event.breaker, "from": event.before, "to": event.after}
         self.emit("rxpool.breaker.transitions", 1, "{transition}", attributes)

@@ -3,22 +3,22 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict
 
 from reactivex import abc
 
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.outcomes import Failure
-from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry
-from rxpool.policies._arguments import ends, for_errors_alone, given, retry_given
-from rxpool.pool._engine.gate import NO_POLICIES, Policies
+from rxpool.pool._engine.policies import NO_POLICIES, Policies
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import Slots
 from rxpool.pool._state.tally import most_failures
 from rxpool.pool._state.task import Task
-from rxpool.records import Journal
+
+if TYPE_CHECKING:
+    from rxpool.policies import CircuitBreaker, Hedge, Limit, Retry
+    from rxpool.records import Journal
 
 __all__ = (
     "BatchKeywords",
@@ -44,10 +44,10 @@ class _Limits(TypedDict, total=False):
 
 
 class _Policies(TypedDict, total=False):
-    retry: Retry | int | None
-    breaker: CircuitBreaker | None
-    limit: Limit | None
-    hedge: Hedge | None
+    retry: "Retry | int | None"
+    breaker: "CircuitBreaker | None"
+    limit: "Limit | None"
+    hedge: "Hedge | None"
 
 
 class _Keywords(_Limits, _Policies, total=False):
@@ -61,7 +61,7 @@ class _Keywords(_Limits, _Policies, total=False):
 
 class _Replaced(TypedDict, total=False):
     fallback: Any
-    journal: Journal | None
+    journal: "Journal | None"
 
 
 class _Streamed(TypedDict, total=False):
@@ -161,8 +161,10 @@ class FlowOptions:
         chosen_policies = {name: options.pop(name) for name in _POLICIES if name in options}
         options["policies"] = Policies(**chosen_policies)
         options.setdefault("max_pending", max_pending)
-        if method == "map_batches":
-            for_errors_alone("retry", chosen_policies.get("retry"), "batches")
+        if method == "map_batches" and "retry" in chosen_policies:
+            from rxpool.policies._arguments import for_errors_alone
+
+            for_errors_alone("retry", chosen_policies["retry"], "batches")
         chosen = cls(fn, **options)
         chosen._check_together()
         return chosen
@@ -174,7 +176,9 @@ class FlowOptions:
             raise InvalidArgument(
                 "priority decides what starts first, order='input' too: choose one"
             )
-        if self.deadline is None:
+        if self.deadline is None and self.policies.retry is not None:
+            from rxpool.policies._arguments import ends
+
             ends("retry", self.policies.retry, "needs deadline")
         if self.sorts and not self.max_pending:
             raise InvalidArgument("key and priority need max_pending of 1 or more, got 0")
@@ -249,6 +253,34 @@ def _on_failure(name: str, value: Any) -> Any:
     return value
 
 
+# Policies are imported where they are used: most flows have none, and they bring much along.
+
+
+def _retry(name: str, value: Any) -> Any:
+    from rxpool.policies._arguments import retry_given
+
+    return retry_given(name, value)
+
+
+def _policy(name: str, value: Any) -> Any:
+    from rxpool import policies
+    from rxpool.policies._arguments import given
+
+    kinds = {
+        "breaker": policies.CircuitBreaker,
+        "limit": policies.Limit,
+        "hedge": policies.Hedge,
+    }
+    return given(kinds[name], name, value)
+
+
+def _journal(name: str, value: Any) -> Any:
+    from rxpool.policies._arguments import given
+    from rxpool.records import Journal
+
+    return given(Journal, name, value)
+
+
 _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "concurrency": _one_or_more,
     "order": _order,
@@ -263,11 +295,11 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_failures": most_failures,
     "bisect": checks.flag,
     "queue_latest": checks.flag,
-    "retry": retry_given,
-    "breaker": partial(given, CircuitBreaker),
-    "limit": partial(given, Limit),
-    "hedge": partial(given, Hedge),
-    "journal": partial(given, Journal),
+    "retry": _retry,
+    "breaker": _policy,
+    "limit": _policy,
+    "hedge": _policy,
+    "journal": _journal,
     "fallback": lambda name, value: value,
 }
 
