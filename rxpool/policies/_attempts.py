@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from dataclasses import fields
 from enum import Enum, auto
 from random import random
-from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from rxpool.errors import CircuitOpen, RxPoolError
@@ -105,7 +104,7 @@ class AttemptPolicies:
         self._lock = lock
         self._refusals_count = refusals_count
         self._draw = draw
-        self._now: Callable[[], float] = monotonic
+        self._now: Callable[[], float] | None = None  # as `follow` was told
         self._account = BudgetAccount.of(None if retry is None else retry.open_budget())
         asked = [name for name in _ASKED_FIRST if getattr(options, name) is not None]
         self.asks = bool(asked)

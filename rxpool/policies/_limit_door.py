@@ -87,10 +87,11 @@ class LimitDoor:
         keys, costs = zip(*[part.ask(item) for part in parts], strict=True)
         return Ticket(keys, costs, wake, clock)
 
-    def enter_now(self, now: float, clock: Callable[[], float]) -> bool:
+    def enter_now(self, now: float, clock: Callable[[], float] | None) -> bool:
         """Take what any item needs, if that is there and nobody waits; only if `uniform`."""
         with LIMITS_LOCK:
-            self.now = clock
+            if clock is not None:
+                self.now = clock
             return self.state.enter_now(now)
 
     def enter(self, ticket: Ticket, now: float) -> bool:
