@@ -33,7 +33,9 @@ class Limit:
     An item starts when the limit grants it: at once if there are enough tokens and nobody
     waits before it, else first come, first served.  It waits without a worker; items of
     other flows, and of other keys, pass it.  Tokens are taken when the item starts, so what
-    is dropped or cancelled before took none, and a strict limit counts starts.
+    is dropped or cancelled before took none, and a strict limit counts starts.  Where short
+    items are handed over together (processes, coroutines), they take theirs then, some
+    milliseconds early; not with `strict` or `store`.
 
     An attempt that fails with an error that carries ``retry_after`` (seconds) pauses the
     limit for all who share it; see `pause`.
