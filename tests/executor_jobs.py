@@ -11,12 +11,16 @@ __all__ = (
     "HELD",
     "Odd",
     "die",
+    "die_at_700",
     "double",
     "double_later",
     "fail",
     "hold",
     "leave",
+    "lock_at_500",
     "odd",
+    "only_even",
+    "same",
     "slow",
     "twice",
 )
@@ -83,3 +87,27 @@ def hold(number: int) -> int:
     HELD["began"].set()
     HELD["gate"].wait(20.0)
     return number
+
+
+def only_even(number: int) -> int:
+    """Odd numbers fail."""
+    if number % 2:
+        raise ValueError(number)
+    return number
+
+
+def lock_at_500(number: int) -> object:
+    """What cannot be pickled, once."""
+    return threading.Lock() if number == 500 else number
+
+
+def die_at_700(number: int) -> int:
+    """The worker's process ends at 700."""
+    if number == 700:
+        os._exit(1)
+    return number
+
+
+def same(item: object) -> object:
+    """What it is given."""
+    return item

@@ -34,6 +34,7 @@ class Traits:
     ``helps``               jobs run elsewhere (not `runs_here`)
     ``ends_itself``         jobs run elsewhere
     ``waits_out``           `runs_here`
+    ``begins_together``     jobs run elsewhere (not `runs_here`)
     ======================  =====================================
 
     Raises:
@@ -53,6 +54,9 @@ class Traits:
     ends_itself: bool = False
     #: whether the time of a job is judged when its function has returned, as nothing ends it
     waits_out: bool = False
+    #: whether all jobs of a chunk count as begun when it is handed over: where their time is
+    #: limited they go one by one then
+    begins_together: bool = False
 
     def __post_init__(self) -> None:
         for given, flag, needed, other in (
@@ -60,6 +64,7 @@ class Traits:
             (self.helps, "helps", not self.runs_here, "runs_here=False"),
             (self.ends_itself, "ends_itself", not self.runs_here, "runs_here=False"),
             (self.waits_out, "waits_out", self.runs_here, "runs_here"),
+            (self.begins_together, "begins_together", not self.runs_here, "runs_here=False"),
         ):
             if given and not needed:
                 raise InvalidArgument(f"{flag} of a backend needs {other}")

@@ -20,13 +20,26 @@ from typing import Any, Final
 
 from rxpool.backends._packing import pack_error
 
-__all__ = ("ANSWER", "BATCH", "CALL", "ITEM", "PLAIN", "SENT", "Sent", "apply", "perform")
+__all__ = (
+    "ANSWER",
+    "BATCH",
+    "CALL",
+    "ITEM",
+    "LOT",
+    "PLAIN",
+    "SENT",
+    "Sent",
+    "apply",
+    "perform",
+    "perform_all",
+)
 
 #: mark what calls return: things as they are, or values in pickles and errors in parts
 ANSWER, SENT = "rxpool answers", "rxpool sends"
 
-#: how the function is called: with the item, with arguments, with a list of its own
-ITEM, CALL, BATCH = 0, 1, 2
+#: how the function is called: with the item, with arguments, with a list of its own, with
+#: each of several items
+ITEM, CALL, BATCH, LOT = 0, 1, 2, 3
 
 #: types whose values are sent as they are
 PLAIN: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
@@ -65,6 +78,13 @@ def perform(
     return ANSWER, value, several, began, monotonic() - began, error, ""
 
 
+def perform_all(
+    function: Callable[..., Any], items: list[Any], run: Callable[[Any], Any]
+) -> list[_Answer]:
+    """`perform` for each of *items*."""
+    return [perform(function, ITEM, item, run) for item in items]
+
+
 def apply(call: tuple[Callable[..., Any], Any, Any]) -> Any:
     """Make a call, wherever that is."""
     function, args, kwargs = call
@@ -83,24 +103,36 @@ class Sent:
     def __reduce__(self) -> Any:
         return self._again
 
-    def __call__(self, *ident: str) -> _Answer:
-        what: str = "the function"
+    def __call__(self, *ident: str) -> Any:
         try:
             function = pickle.loads(self._function)
-            what = "the item"
-            item = self._item
-            if type(item) is tuple:
-                item = pickle.loads(item[0])
         except BaseException as reason:
-            return SENT, None, False, monotonic(), 0.0, pack_error(reason), what
-        _, value, several, began, took, error, _ = perform(function, self._how, item, _await)
-        failed, what = None if error is None else pack_error(error), ""
-        if type(value) not in PLAIN:
-            try:
-                value = (_dumps(value),)
-            except BaseException as reason:
-                value, failed, what = None, pack_error(reason), "a result"
-        return SENT, value, several, began, took, failed, what
+            failed = _failed(reason, "the function")
+            return [failed] * len(self._item) if self._how == LOT else failed
+        if self._how == LOT:
+            return [_answer(function, ITEM, item) for item in self._item]
+        return _answer(function, self._how, self._item)
+
+
+def _answer(function: Callable[..., Any], how: int, item: Any) -> _Answer:
+    """Make one call, and answer in what can be sent home."""
+    try:
+        if type(item) is tuple:
+            item = pickle.loads(item[0])
+    except BaseException as reason:
+        return _failed(reason, "the item")
+    _, value, several, began, took, error, _ = perform(function, how, item, _await)
+    failed, what = None if error is None else pack_error(error), ""
+    if type(value) not in PLAIN:
+        try:
+            value = (_dumps(value),)
+        except BaseException as reason:
+            value, failed, what = None, pack_error(reason), "a result"
+    return SENT, value, several, began, took, failed, what
+
+
+def _failed(reason: BaseException, what: str) -> _Answer:
+    return SENT, None, False, monotonic(), 0.0, pack_error(reason), what
 
 
 _here: Final = threading.local()  # `loop`: what turns on this thread

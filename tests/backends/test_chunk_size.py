@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rxpool.backends.processes import _chunk_size
-from rxpool.backends.processes._chunk_size import ChunkSize
+from rxpool.backends import _chunk_size
+from rxpool.backends._chunk_size import ChunkSize
 
 
 def test_the_first_item_goes_alone():

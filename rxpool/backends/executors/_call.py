@@ -22,10 +22,12 @@ from rxpool.backends._errand import (
     BATCH,
     CALL,
     ITEM,
+    LOT,
     PLAIN,
     SENT,
     apply,
     perform,
+    perform_all,
 )
 from rxpool.backends._remote import decode_error, shown
 from rxpool.errors import NotPicklable, RxPoolError, WorkerCrashed
@@ -87,25 +89,32 @@ class Payload:
 class Errand:
     """A call, for an executor: each is another one, whatever it calls with what.
 
+    Of several *items* the function is called with each.
+
     In this process it is called as it is.  Elsewhere nothing of rxpool need be there: it
     pickles as source and bytes, which are only looked at when it is called, so that what is
     missing there is the failure of one item.
     """
 
     def __init__(
-        self, payload: Payload, function: Callable[..., Any], item: Any, named: Any
+        self, payload: Payload, function: Callable[..., Any], items: list[Any], named: Any
     ) -> None:
         self.ident = f"{_here}-{next(_numbers)}"
         #: shown by some executors
         self.__name__ = getattr(named, "__name__", type(named).__name__)
         self._payload = payload
+        item = items[0]
         self._how, self._function, self._item = ITEM, function, item
-        if function is apply:
+        if len(items) > 1:
+            self._how, self._item = LOT, items
+        elif function is apply:
             self._how, self._function, self._item = CALL, item[0], item[1:]
         elif is_of_batches(function):
             self._how, self._function = BATCH, function.__wrapped__  # type: ignore[attr-defined]
 
     def __call__(self, *_: Any) -> Any:
+        if self._how == LOT:
+            return perform_all(self._function, self._item, run_here_once)
         return perform(self._function, self._how, self._item, run_here_once)
 
     def __dask_tokenize__(self) -> str:
@@ -113,12 +122,14 @@ class Errand:
 
     def __reduce__(self) -> Any:
         item: Any = self._item
-        if type(item) not in PLAIN:
-            item = (self._payload.dumps(item, "the item"),)
+        item = [self._packed(each) for each in item] if self._how == LOT else self._packed(item)
         name, source = _source()
         parts = self._payload.pickled(self._function), self._how, item
         space = {"name": name, "source": source, "boot": _BOOT, "parts": parts}
         return eval, ("exec(boot) or call", {**space, "ident": self.ident})
+
+    def _packed(self, item: Any) -> Any:
+        return item if type(item) in PLAIN else (self._payload.dumps(item, "the item"),)
 
 
 @cache

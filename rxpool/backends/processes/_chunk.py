@@ -7,8 +7,8 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
 
+from rxpool.backends._chunk_size import ChunkSize
 from rxpool.backends.processes._buffer_ring import BufferRing
-from rxpool.backends.processes._chunk_size import ChunkSize
 from rxpool.backends.processes._codec import FIXED, dumps, encode, spans_of
 
 __all__ = ("CachedFunction", "PackedChunk", "pass_on_interrupt")

@@ -65,6 +65,9 @@ class ChunkRunner:
             telemetry.starting(task)
         function, item = flow.binding.job(task)
         jobs, items = [task], [item]
+        timed = flow.times.watched or flow.times.deadline is not None
+        if timed and self._dispatcher.backend.traits.begins_together:
+            most = 1
         if most > 1 and flow.waiting:
             jobs += self.more(task, most - 1)
             items += [behind.item for behind in jobs[1:]]
