@@ -19,6 +19,7 @@ GROUPS = {
     "latency": "latency",
     "imports": "imports",
     "memory": "memory",
+    "footprint": "footprint",
     "faults": "faults",
 }
 

@@ -17,8 +17,9 @@ from rxpool.policies._limit_door import Ticket
 from rxpool.policies._options import MISSING, AttemptOptions
 from rxpool.policies._retry import Retry
 
-__all__ = ("NO_BREAKER", "AttemptPolicies", "Place", "Verdict")
+__all__ = ("NOT_NOW", "NO_BREAKER", "AttemptPolicies", "Place", "Verdict")
 
+NOT_NOW: Final = -2  #: in the place of a permit: somebody, or something, has to be waited for
 NO_BREAKER: Final = -1  #: the permit of an attempt that no breaker was asked for
 
 #: of an item in the line of a limit: its ticket, or why it can have none; or a function that
@@ -63,7 +64,6 @@ class AttemptPolicies:
         limit: As the caller needs it to make tickets.
         asks: Whether `ask` is to be called before each attempt.
         lock_free: `ask_now`, `unused` and `good` are enough, which need no lock of the caller.
-        shares: Whether several attempts may be asked for before they begin.
         keyed: Whether some who wait for the limit may be passed by others.
         on_result: Whether `flaw` is to be asked about good results.
         counts: Whether first attempts are counted, for a budget.
@@ -85,7 +85,6 @@ class AttemptPolicies:
         "limit",
         "lock_free",
         "on_result",
-        "shares",
     )
 
     def __init__(
@@ -110,7 +109,6 @@ class AttemptPolicies:
         self.asks = bool(asked)
         quick = self.limit is None or self.limit.uniform
         self.lock_free = quick and self.asks and set(asked) <= {"breaker", "limit"}
-        self.shares = self.limit is None or self.limit.shares
         self.keyed = self.limit is not None and self.limit.keyed
         self.on_result = looks_at_results(retry)
         self.counts = self._account is not None
@@ -175,7 +173,8 @@ class AttemptPolicies:
     def ask_now(self, now: float) -> int:
         """A permit of 0 or more, if an attempt may start now, and nobody waits before it.
 
-        Else -1: then `ask` says why.  Only if this is `lock_free`; no place is needed.
+        -1: the breaker refuses it, see `refusal`.  NOT_NOW: it has to wait for the limit, and
+        `ask` gives it its place.  Only if this is `lock_free`; no place is needed.
         """
         breaker, limit = self.breaker, self.limit
         permit = 0 if breaker is None else breaker.admit(now)
@@ -183,7 +182,17 @@ class AttemptPolicies:
             return permit
         if breaker is not None:
             breaker.release(permit)
-        return -1
+        return NOT_NOW
+
+    def share(self) -> bool:
+        """Whether several attempts may be asked for before they begin, as things are.
+
+        What a breaker is to learn from one call decides over the next ones, unless all were
+        good lately.
+        """
+        if self.limit is not None and not self.limit.shares:
+            return False
+        return self.breaker is None or self.breaker.clean
 
     def unused(self, permit: int) -> None:
         """What `ask_now` has granted was not needed."""

@@ -93,6 +93,11 @@ class BreakerDoor:
                 self.publisher.heard = True
             return permit
 
+    @property
+    def clean(self) -> bool:
+        """Whether all calls were good lately: its window is full of them."""
+        return self._state.clean >= 0
+
     def retry_after(self, now: float) -> float | None:
         """Seconds until a call may be let through, 0 if one may now; None if unknown."""
         with self._lock:

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from rxpool._core.causes import caused
-from rxpool.policies._attempts import NO_BREAKER, AttemptPolicies, Verdict
+from rxpool.policies._attempts import NO_BREAKER, NOT_NOW, AttemptPolicies, Verdict
 from rxpool.policies._limit_door import Ticket
 from rxpool.timing import Clock
 
@@ -69,9 +69,11 @@ class Call:
             return True
         if policies.lock_free and self._ticket is None:
             permit = policies.ask_now(now)
-            if permit >= 0:
-                self._permit, self._started = permit, now
+            if permit != NOT_NOW:
                 policies.carry_out()
+                if permit < 0:
+                    raise policies.refusal(now)
+                self._permit, self._started = permit, now
                 return True
         self._wake = wake
         try:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rxpool._core.causes import as_failure, caused, ends_program
 from rxpool._forks import afresh
-from rxpool.policies._attempts import AttemptPolicies, Verdict
+from rxpool.policies._attempts import NOT_NOW, AttemptPolicies, Verdict
 from rxpool.policies._budget import BudgetAccount
 from rxpool.policies._limit_door import Ticket
 from rxpool.pool._engine.journalled import JournalOfFlow
@@ -45,7 +45,7 @@ class Gate:
         "policies",
         "replacement",
         "replaces",
-        "shares",
+        "share",
         "unused",
     )
 
@@ -79,7 +79,7 @@ class Gate:
         if self.lock_free and attempts.limit is None and attempts.breaker is not None:
             self.permit, self.unused = attempts.breaker.admit, attempts.breaker.release
         #: whether several tasks may be let through before they start
-        self.shares = attempts.shares
+        self.share = attempts.share
         #: whether items are batches, so that each result of a call counts for itself
         self._batches: bool = getattr(fn, "of_batches", False)
         #: whether it matters which items of a batch have failed
@@ -135,6 +135,9 @@ class Gate:
             if permit >= 0:
                 task.admit(permit)
                 return START
+            if permit != NOT_NOW:
+                self._later(attempts.effects())
+                return attempts.refusal(now)
             if attempts.limit is not None:
                 extra = task.own()
                 wake = partial(self._wake, task)

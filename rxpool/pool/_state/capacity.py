@@ -11,6 +11,7 @@ from rxpool.pool._state.task import Task
 
 __all__ = ("Bounds", "Capacity")
 
+_MANY: Final = 256  #: items of a flow, after which those that travel together count as one
 _LARGE: Final = 256  #: from so many on, `max_pending` counts as large
 
 
@@ -133,10 +134,11 @@ class Capacity:
     def counts_once(self) -> bool:
         """Whether what is handed over together counts as one in input order.
 
-        Not where the user has set the bound, or where bytes do.
+        Not where the user has set the bound, or where bytes do; nor before there are many.
         """
         large = self.bytes is not None and self.max_pending < self.bytes.limit
-        return self._flow.results.ordered and self.max_reorder is None and not large
+        own = self._flow.results.ordered and self.max_reorder is None and not large
+        return own and self._flow.counts.succeeded >= _MANY
 
     def has_room(self) -> bool:
         """Whether an item would be taken."""
