@@ -15,6 +15,7 @@ GROUPS = {
     "metrics": "metrics",
     "asyncio": "aio",
     "processes": "processes",
+    "data": "data",
     "latency": "latency",
     "memory": "memory",
     "faults": "faults",

@@ -19,8 +19,9 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final
 from weakref import ref
 
-from rxpool.backends.processes._buffer_ring import BufferRing, Span
+from rxpool.backends.processes._buffer_ring import LARGE, BufferRing, Span
 from rxpool.backends.processes._main_module import is_out_of_reach
+from rxpool.backends.processes._reducers import Reducers
 from rxpool.errors import NotPicklable
 
 __all__ = (
@@ -41,8 +42,7 @@ ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 #: those that are small whatever their value
 FIXED: Final = frozenset((type(None), bool, int, float, complex))
 
-#: bytes from which on a buffer travels through shared memory
-LARGE: Final = 16 * 1024
+_reducers: Final = Reducers()
 
 _PICKLED: Final = "p"
 _BUFFERS: Final = "b"  # pickled, with buffers in shared memory
@@ -65,20 +65,54 @@ def encode(value: Any, ring: BufferRing | None, what: str) -> Any:
             return value if span is None else (_BYTES, (span,))
     if ring is None:
         return _PICKLED, dumps(value, what)
-    buffers: list[memoryview] = []
-    data = dumps(value, what, buffers)
-    if not buffers:
-        if len(data) >= LARGE and (span := ring.put(memoryview(data))) is not None:
-            return _LONG, (span,)
-        return _PICKLED, data
-    mark = ring.count
-    spans: list[Span] = []
-    for buffer in buffers:
-        if (span := ring.put(buffer)) is None:  # no room
-            ring.take_back(mark)
+    placed = _Placed(ring)
+    try:
+        data = dumps(value, what, placed)
+        if placed.missed:
+            placed.take_back()
             return _PICKLED, dumps(value, what)
-        spans.append(span)
-    return _BUFFERS, tuple(spans), data
+    except BaseException:
+        placed.take_back()
+        raise
+    if placed.spans:
+        return _BUFFERS, tuple(placed.spans), data
+    if len(data) >= LARGE and (span := ring.put(memoryview(data))) is not None:
+        return _LONG, (span,)
+    return _PICKLED, data
+
+
+class _Placed:
+    """The large buffers of one pickle, which go into a ring as they come.
+
+    So pieces of something large can be made one after the other, in the same, warm memory.
+    """
+
+    def __init__(self, ring: BufferRing) -> None:
+        self._ring = ring
+        self._mark = ring.count
+        self.spans: list[Span] = []
+        self.missed = False  #: there was no room for one
+
+    def stays_inside(self, buffer: pickle.PickleBuffer) -> bool:
+        """Whether this one is not put there, but in the pickle."""
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < LARGE or self.missed:
+            return True
+        span = self._ring.put(raw)
+        if span is None:
+            self.missed = True
+            return True
+        self.spans.append(span)
+        return False
+
+    def take_back(self) -> None:
+        """None of them is needed."""
+        self._ring.take_back(self._mark)
+        self.spans.clear()
+        self.missed = False
 
 
 def spans_of(wire: Any) -> Sequence[Span]:
@@ -121,33 +155,21 @@ def decode(
     return pickle.loads(wire[2], buffers=[memoryview(loan).cast("B") for loan in loans])
 
 
-def dumps(value: Any, what: str, buffers: list[memoryview] | None = None) -> bytes:  # noqa: C901 - one branch for each way out
+def dumps(value: Any, what: str, placed: _Placed | None = None) -> bytes:
     """Pickle *value*, with cloudpickle if need be and it is there.
 
-    With *buffers*, large ones are left out of the pickle, and go there.
+    With *placed*, large buffers are left out of the pickle, and go there.
     """
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < LARGE:
-            return True
-        assert buffers is not None
-        buffers.append(raw)
-        return False
-
-    callback = None if buffers is None else keep_inside
+    callback = None if placed is None else placed.stays_inside
     first: Exception | None = None
     try:
-        data = pickle.dumps(value, 5, buffer_callback=callback)
+        data = _reducers.dumps(value, callback)
         if not is_out_of_reach(data):
             return data
     except Exception as reason:
         first = reason
-    if buffers is not None:
-        buffers.clear()
+    if placed is not None:
+        placed.take_back()
     if first is not None:
         try:
             file = BytesIO()
@@ -198,8 +220,10 @@ def _by_value(
 ) -> bytes:
     import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
-    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=callback)
-    return data
+    file = BytesIO()
+    kind: Any = _reducers.taught(cloudpickle.Pickler)
+    kind(file, 5, buffer_callback=callback).dump(value)
+    return file.getvalue()
 
 
 def _can_be_pickled(value: Any) -> bool:

@@ -1,0 +1,105 @@
+"""`Reducers`: how data of libraries is pickled so that its bytes stay out of the pickle.
+
+What is here changes pickles on the way to another process and back, and no others.
+"""
+
+# Types of libraries that need not be there.
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+
+import copyreg
+import pickle
+import sys
+from collections import ChainMap
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any, Final, TypeAlias
+
+from rxpool.backends.processes import (
+    _reduce_numpy,
+    _reduce_pillow,
+    _reduce_polars,
+    _reduce_pyarrow,
+    _reduce_torch,
+)
+
+__all__ = ("Reducers",)
+
+#: the module of a library, and who knows how to reduce what is in it
+_LIBRARIES: Final = {
+    "numpy": _reduce_numpy.reducers,
+    "pyarrow.lib": _reduce_pyarrow.reducers,
+    "polars": _reduce_polars.reducers,
+    "torch": _reduce_torch.reducers,
+    "PIL.Image": _reduce_pillow.reducers,
+}
+
+#: in tuples, lists and dicts of these is nothing to reduce
+_PLAIN: Final = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray))
+
+_Table: TypeAlias = Mapping[type, Callable[[Any], Any]]
+
+
+class Reducers:
+    """Those of the libraries that are loaded; this loads none.
+
+    Each is for one exact type: subclasses are pickled as they say themselves.  What is
+    registered with `copyreg` comes first.
+
+    Any thread may use this.  Tables are replaced, never changed, so no lock is needed: two
+    threads at once make the same one.
+    """
+
+    def __init__(self) -> None:
+        self._modules = 0  # how many there were when it was looked for libraries
+        self._own: _Table = {}
+        self._registered: _Table = {}  # with `copyreg`
+        self._table: Any = {}  # both
+
+    def dumps(
+        self, value: Any, callback: Callable[[pickle.PickleBuffer], Any] | None = None
+    ) -> bytes:
+        """As `pickle.dumps`, with protocol 5."""
+        self._look()
+        if not self._own or _is_plain(value):
+            return pickle.dumps(value, 5, buffer_callback=callback)
+        file = BytesIO()
+        pickler = pickle.Pickler(file, 5, buffer_callback=callback)
+        pickler.dispatch_table = self._table
+        pickler.dump(value)
+        return file.getvalue()
+
+    def taught(self, pickler: type[Any]) -> type[Any]:
+        """A class of picklers with a table of its own; it needs ours behind that one."""
+        self._look()
+        if not self._own:
+            return pickler
+        table: Any = ChainMap(pickler.dispatch_table, self._own)  # type: ignore[arg-type]
+        return type(pickler.__name__, (pickler,), {"dispatch_table": table})
+
+    def _look(self) -> None:
+        """Take note of what was loaded or registered since the last look."""
+        modules = len(sys.modules)
+        if modules != self._modules:
+            self._modules = modules
+            own: dict[type, Callable[[Any], Any]] = {}
+            for name, reducers in _LIBRARIES.items():
+                library = sys.modules.get(name)
+                if library is not None:
+                    try:
+                        own.update(reducers(library))
+                    except AttributeError:  # it is being loaded
+                        self._modules = 0
+            self._own, self._registered = own, {}
+        if copyreg.dispatch_table != self._registered:
+            registered = dict(copyreg.dispatch_table)
+            self._table = {**self._own, **registered}
+            self._registered = registered
+
+
+def _is_plain(value: Any) -> bool:
+    kind = type(value)
+    if kind is tuple or kind is list:
+        return _PLAIN.issuperset(map(type, value))
+    if kind is dict:
+        return _PLAIN.issuperset(map(type, value.values()))
+    return False
