@@ -21,6 +21,7 @@ from weakref import ref
 
 from rxpool.backends.processes._buffer_ring import LARGE, BufferRing, Span
 from rxpool.backends.processes._main_module import is_out_of_reach
+from rxpool.backends.processes._pickling import Pickling, pickling_into
 from rxpool.backends.processes._reducers import Reducers
 from rxpool.errors import NotPicklable
 
@@ -65,54 +66,23 @@ def encode(value: Any, ring: BufferRing | None, what: str) -> Any:
             return value if span is None else (_BYTES, (span,))
     if ring is None:
         return _PICKLED, dumps(value, what)
-    placed = _Placed(ring)
+    pickling = pickling_into(ring)
+    placed = pickling.placed
     try:
-        data = dumps(value, what, placed)
+        data = dumps(value, what, pickling)
         if placed.missed:
             placed.take_back()
             return _PICKLED, dumps(value, what)
     except BaseException:
         placed.take_back()
         raise
-    if placed.spans:
-        return _BUFFERS, tuple(placed.spans), data
+    spans = placed.spans
+    pickling.done(len(data))
+    if spans:
+        return _BUFFERS, tuple(spans), data
     if len(data) >= LARGE and (span := ring.put(memoryview(data))) is not None:
         return _LONG, (span,)
     return _PICKLED, data
-
-
-class _Placed:
-    """The large buffers of one pickle, which go into a ring as they come.
-
-    So pieces of something large can be made one after the other, in the same, warm memory.
-    """
-
-    def __init__(self, ring: BufferRing) -> None:
-        self._ring = ring
-        self._mark = ring.count
-        self.spans: list[Span] = []
-        self.missed = False  #: there was no room for one
-
-    def stays_inside(self, buffer: pickle.PickleBuffer) -> bool:
-        """Whether this one is not put there, but in the pickle."""
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < LARGE or self.missed:
-            return True
-        span = self._ring.put(raw)
-        if span is None:
-            self.missed = True
-            return True
-        self.spans.append(span)
-        return False
-
-    def take_back(self) -> None:
-        """None of them is needed."""
-        self._ring.take_back(self._mark)
-        self.spans.clear()
-        self.missed = False
 
 
 def spans_of(wire: Any) -> Sequence[Span]:
@@ -155,21 +125,21 @@ def decode(
     return pickle.loads(wire[2], buffers=[memoryview(loan).cast("B") for loan in loans])
 
 
-def dumps(value: Any, what: str, placed: _Placed | None = None) -> bytes:
+def dumps(value: Any, what: str, pickling: Pickling | None = None) -> bytes:
     """Pickle *value*, with cloudpickle if need be and it is there.
 
-    With *placed*, large buffers are left out of the pickle, and go there.
+    Large buffers go where *pickling* puts them; without it they are in the pickle.
     """
-    callback = None if placed is None else placed.stays_inside
+    if pickling is None:
+        pickling = Pickling()
     first: Exception | None = None
     try:
-        data = _reducers.dumps(value, callback)
+        data = pickling.dumps(value, _reducers.table())
         if not is_out_of_reach(data):
             return data
     except Exception as reason:
         first = reason
-    if placed is not None:
-        placed.take_back()
+    pickling.placed.take_back()
     if first is not None:
         try:
             file = BytesIO()
@@ -179,7 +149,7 @@ def dumps(value: Any, what: str, placed: _Placed | None = None) -> bytes:
         except Exception:
             pass
     try:
-        return _by_value(value, callback)
+        return _by_value(value, pickling.placed.stays_inside)
     except ImportError:
         if first is None:
             part = _of_main(value) or "something"

@@ -7,11 +7,9 @@ What is here changes pickles on the way to another process and back, and no othe
 # pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
 
 import copyreg
-import pickle
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Mapping
-from io import BytesIO
 from typing import Any, Final, TypeAlias
 
 from rxpool.backends.processes import (
@@ -33,9 +31,6 @@ _LIBRARIES: Final = {
     "PIL.Image": _reduce_pillow.reducers,
 }
 
-#: in tuples, lists and dicts of these is nothing to reduce
-_PLAIN: Final = frozenset((type(None), bool, int, float, complex, str, bytes, bytearray))
-
 _Table: TypeAlias = Mapping[type, Callable[[Any], Any]]
 
 
@@ -53,24 +48,17 @@ class Reducers:
         self._modules = 0  # how many there were when it was looked for libraries
         self._own: _Table = {}
         self._registered: _Table = {}  # with `copyreg`
-        self._table: Any = {}  # both
+        self._table: _Table = {}  # both
 
-    def dumps(
-        self, value: Any, callback: Callable[[pickle.PickleBuffer], Any] | None = None
-    ) -> bytes:
-        """As `pickle.dumps`, with protocol 5."""
-        self._look()
-        if not self._own or _is_plain(value):
-            return pickle.dumps(value, 5, buffer_callback=callback)
-        file = BytesIO()
-        pickler = pickle.Pickler(file, 5, buffer_callback=callback)
-        pickler.dispatch_table = self._table
-        pickler.dump(value)
-        return file.getvalue()
+    def table(self) -> _Table:
+        """A dispatch table for a pickler of protocol 5."""
+        if len(sys.modules) != self._modules or copyreg.dispatch_table != self._registered:
+            self._look()
+        return self._table
 
     def taught(self, pickler: type[Any]) -> type[Any]:
         """A class of picklers with a table of its own; it needs ours behind that one."""
-        self._look()
+        self.table()
         if not self._own:
             return pickler
         table: Any = ChainMap(pickler.dispatch_table, self._own)  # type: ignore[arg-type]
@@ -89,17 +77,7 @@ class Reducers:
                         own.update(reducers(library))
                     except AttributeError:  # it is being loaded
                         self._modules = 0
-            self._own, self._registered = own, {}
-        if copyreg.dispatch_table != self._registered:
-            registered = dict(copyreg.dispatch_table)
-            self._table = {**self._own, **registered}
-            self._registered = registered
-
-
-def _is_plain(value: Any) -> bool:
-    kind = type(value)
-    if kind is tuple or kind is list:
-        return _PLAIN.issuperset(map(type, value))
-    if kind is dict:
-        return _PLAIN.issuperset(map(type, value.values()))
-    return False
+            self._own = own
+        registered = dict(copyreg.dispatch_table)
+        self._table = {**self._own, **registered}
+        self._registered = registered
