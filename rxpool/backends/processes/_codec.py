@@ -43,6 +43,9 @@ ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 #: those that are small whatever their value
 FIXED: Final = frozenset((type(None), bool, int, float, complex))
 
+#: a tuple of no more parts, as arguments are, is looked through before it is pickled
+_FEW: Final = 8
+
 _reducers: Final = Reducers()
 
 _PICKLED: Final = "p"
@@ -66,6 +69,9 @@ def encode(value: Any, ring: BufferRing | None, what: str) -> Any:
             return value if span is None else (_BYTES, (span,))
     if ring is None:
         return _PICKLED, dumps(value, what)
+    if kind is tuple and len(value) <= _FEW and ATOMS.issuperset(map(type, value)):
+        data = pickle.dumps(value, 5)  # nothing in it has a buffer, a reducer or a module
+        return _kept_apart(data, ring)
     pickling = pickling_into(ring)
     placed = pickling.placed
     try:
@@ -80,6 +86,11 @@ def encode(value: Any, ring: BufferRing | None, what: str) -> Any:
     pickling.done(len(data))
     if spans:
         return _BUFFERS, tuple(spans), data
+    return _kept_apart(data, ring)
+
+
+def _kept_apart(data: bytes, ring: BufferRing) -> Any:
+    """A part of a message for a pickle without buffers."""
     if len(data) >= LARGE and (span := ring.put(memoryview(data))) is not None:
         return _LONG, (span,)
     return _PICKLED, data
