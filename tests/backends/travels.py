@@ -29,6 +29,8 @@ def dumped(value, callback=None, reducers=None):
     """A pickle with reducers, and a callback for buffers of any size."""
     file = io.BytesIO()
     pickler = pickle.Pickler(file, 5, buffer_callback=callback)
-    pickler.dispatch_table = (reducers or Reducers()).table()
+    table = (reducers or Reducers()).table()
+    if table is not None:
+        pickler.dispatch_table = table
     pickler.dump(value)
     return file.getvalue()

@@ -8,8 +8,9 @@ from rxpool.backends.processes._buffer_ring import LARGE, BufferRing, Span
 
 __all__ = ("Pickling", "pickling_into")
 
-#: bytes of a pickle after which a pickler is not used again: what it remembered takes room
-_SMALL: Final = 4096
+#: bytes of a pickle after which a pickler is not used again: what it remembered takes room,
+#: and time to be cleared each time
+_SMALL: Final = 1024
 
 #: those that nobody uses; to append and to pop is atomic
 _free: Final[list["Pickling"]] = []
@@ -73,8 +74,10 @@ class Pickling:
     def _new(self) -> pickle.Pickler:
         return pickle.Pickler(self, 5, buffer_callback=self.placed.stays_inside)
 
-    def dumps(self, value: Any, table: Mapping[type, Callable[[Any], Any]]) -> bytes:
-        """As `pickle.dumps`, with a dispatch table."""
+    def dumps(self, value: Any, table: Mapping[type, Callable[[Any], Any]] | None) -> bytes:
+        """As `pickle.dumps`, with a dispatch table if there is one."""
+        if table is None:
+            return pickle.dumps(value, 5, buffer_callback=self.placed.stays_inside)
         pickler, written = self._pickler, self._written
         pickler.dispatch_table = table
         try:

@@ -48,10 +48,10 @@ class Reducers:
         self._modules = 0  # how many there were when it was looked for libraries
         self._own: _Table = {}
         self._registered: _Table = {}  # with `copyreg`
-        self._table: _Table = {}  # both
+        self._table: _Table | None = None  # both
 
-    def table(self) -> _Table:
-        """A dispatch table for a pickler of protocol 5."""
+    def table(self) -> _Table | None:
+        """A dispatch table for a pickler of protocol 5; None: it needs none."""
         if len(sys.modules) != self._modules or copyreg.dispatch_table != self._registered:
             self._look()
         return self._table
@@ -79,5 +79,5 @@ class Reducers:
                         self._modules = 0
             self._own = own
         registered = dict(copyreg.dispatch_table)
-        self._table = {**self._own, **registered}
+        self._table = {**self._own, **registered} if self._own else None
         self._registered = registered
