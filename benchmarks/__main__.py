@@ -16,6 +16,7 @@ GROUPS = {
     "metrics": "metrics",
     "asyncio": "aio",
     "processes": "processes",
+    "data": "data",
     "latency": "latency",
     "imports": "imports",
     "memory": "memory",

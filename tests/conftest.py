@@ -8,12 +8,17 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from rxpool.timing import TimerScheduler
 
 # A run in the background of a shell ignores Ctrl-C, and so would programs that tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long an example takes says more of what else the machine does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 SETTLE = 20.0  #: seconds a test's threads and timers are given to end
 

@@ -3,7 +3,10 @@
 from collections import deque
 from typing import Final, TypeAlias
 
-__all__ = ("BufferRing", "Span")
+__all__ = ("LARGE", "BufferRing", "Span")
+
+#: bytes from which on a buffer travels through shared memory
+LARGE: Final = 16 * 1024
 
 _ALIGN: Final = 64
 

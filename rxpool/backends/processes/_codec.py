@@ -19,8 +19,10 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any, Final
 from weakref import ref
 
-from rxpool.backends.processes._buffer_ring import BufferRing, Span
+from rxpool.backends.processes._buffer_ring import LARGE, BufferRing, Span
 from rxpool.backends.processes._main_module import is_out_of_reach
+from rxpool.backends.processes._pickling import Pickling, pickling_into
+from rxpool.backends.processes._reducers import Reducers
 from rxpool.errors import NotPicklable
 
 __all__ = (
@@ -41,8 +43,10 @@ ATOMS: Final = frozenset((type(None), bool, int, float, complex, str, bytes))
 #: those that are small whatever their value
 FIXED: Final = frozenset((type(None), bool, int, float, complex))
 
-#: bytes from which on a buffer travels through shared memory
-LARGE: Final = 16 * 1024
+#: a tuple of no more parts, as arguments are, is looked through before it is pickled
+_FEW: Final = 8
+
+_reducers: Final = Reducers()
 
 _PICKLED: Final = "p"
 _BUFFERS: Final = "b"  # pickled, with buffers in shared memory
@@ -65,20 +69,31 @@ def encode(value: Any, ring: BufferRing | None, what: str) -> Any:
             return value if span is None else (_BYTES, (span,))
     if ring is None:
         return _PICKLED, dumps(value, what)
-    buffers: list[memoryview] = []
-    data = dumps(value, what, buffers)
-    if not buffers:
-        if len(data) >= LARGE and (span := ring.put(memoryview(data))) is not None:
-            return _LONG, (span,)
-        return _PICKLED, data
-    mark = ring.count
-    spans: list[Span] = []
-    for buffer in buffers:
-        if (span := ring.put(buffer)) is None:  # no room
-            ring.take_back(mark)
+    if kind is tuple and len(value) <= _FEW and ATOMS.issuperset(map(type, value)):
+        data = pickle.dumps(value, 5)  # nothing in it has a buffer, a reducer or a module
+        return _kept_apart(data, ring)
+    pickling = pickling_into(ring)
+    placed = pickling.placed
+    try:
+        data = dumps(value, what, pickling)
+        if placed.missed:
+            placed.take_back()
             return _PICKLED, dumps(value, what)
-        spans.append(span)
-    return _BUFFERS, tuple(spans), data
+    except BaseException:
+        placed.take_back()
+        raise
+    spans = placed.spans
+    pickling.done(len(data))
+    if spans:
+        return _BUFFERS, tuple(spans), data
+    return _kept_apart(data, ring)
+
+
+def _kept_apart(data: bytes, ring: BufferRing) -> Any:
+    """A part of a message for a pickle without buffers."""
+    if len(data) >= LARGE and (span := ring.put(memoryview(data))) is not None:
+        return _LONG, (span,)
+    return _PICKLED, data
 
 
 def spans_of(wire: Any) -> Sequence[Span]:
@@ -121,33 +136,21 @@ def decode(
     return pickle.loads(wire[2], buffers=[memoryview(loan).cast("B") for loan in loans])
 
 
-def dumps(value: Any, what: str, buffers: list[memoryview] | None = None) -> bytes:  # noqa: C901 - one branch for each way out
+def dumps(value: Any, what: str, pickling: Pickling | None = None) -> bytes:
     """Pickle *value*, with cloudpickle if need be and it is there.
 
-    With *buffers*, large ones are left out of the pickle, and go there.
+    Large buffers go where *pickling* puts them; without it they are in the pickle.
     """
-
-    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
-        if raw.nbytes < LARGE:
-            return True
-        assert buffers is not None
-        buffers.append(raw)
-        return False
-
-    callback = None if buffers is None else keep_inside
+    if pickling is None:
+        pickling = Pickling()
     first: Exception | None = None
     try:
-        data = pickle.dumps(value, 5, buffer_callback=callback)
+        data = pickling.dumps(value, _reducers.table())
         if not is_out_of_reach(data):
             return data
     except Exception as reason:
         first = reason
-    if buffers is not None:
-        buffers.clear()
+    pickling.placed.take_back()
     if first is not None:
         try:
             file = BytesIO()
@@ -157,7 +160,7 @@ def dumps(value: Any, what: str, buffers: list[memoryview] | None = None) -> byt
         except Exception:
             pass
     try:
-        return _by_value(value, callback)
+        return _by_value(value, pickling.placed.stays_inside)
     except ImportError:
         if first is None:
             part = _of_main(value) or "something"
@@ -198,8 +201,10 @@ def _by_value(
 ) -> bytes:
     import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
-    data: bytes = cloudpickle.dumps(value, 5, buffer_callback=callback)
-    return data
+    file = BytesIO()
+    kind: Any = _reducers.taught(cloudpickle.Pickler)
+    kind(file, 5, buffer_callback=callback).dump(value)
+    return file.getvalue()
 
 
 def _can_be_pickled(value: Any) -> bool:

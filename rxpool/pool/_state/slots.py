@@ -224,9 +224,9 @@ class Slots:
         """
         flow: FlowState = task.flow
         waiting = flow.waiting
-        if not (waiting and flow.chunkable) or (
-            flow.gate is not None and not flow.gate.share()
-        ):
+        if not (waiting and flow.chunkable):
+            return []
+        if flow.gate is not None and not flow.gate.share():
             return []
         if len(self.ring) > 1 or (self.ring and self.ring[0] is not flow):
             return []
