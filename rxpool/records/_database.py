@@ -6,8 +6,7 @@ import pathlib
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from rxpool._forks import afresh, heed, kept
@@ -18,6 +17,7 @@ __all__ = ("Database", "connect_to_read", "is_database")
 
 _SMALLEST: Final = 512  #: bytes that a database has at least, if it is not empty
 _BUSY: Final = 30.0  #: seconds to wait for another process that writes
+_AT_ONCE: Final = 64  #: rows of one statement; each number of them has a statement of its own
 
 
 class Database:
@@ -72,35 +72,49 @@ class Database:
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """Run a statement; what it changes is committed when this returns."""
-        with self._lock, self._named():
-            return self._opened().execute(sql, parameters).fetchall()
+        with self._lock:
+            try:
+                return self._opened().execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                self._name(error)
+                raise
 
     def change(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """The same; answers how many rows it changed."""
-        with self._lock, self._named():
-            return self._opened().execute(sql, parameters).rowcount
-
-    def change_many(self, sql: str, parameters: Sequence[Sequence[Any]]) -> None:
-        """Run a statement for each of many parameters, as one transaction."""
-        with self._lock, self._named():
-            connection = self._opened()
-            connection.execute("BEGIN IMMEDIATE")
+        with self._lock:
             try:
-                connection.executemany(sql, parameters)
-                connection.execute("COMMIT")
-            except BaseException:
-                _roll_back(connection)
+                return self._opened().execute(sql, parameters).rowcount
+            except sqlite3.Error as error:
+                self._name(error)
                 raise
 
-    @contextmanager
-    def _named(self) -> Generator[None, None, None]:
+    def insert_many(self, into: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run ``{into} VALUES …`` for all *rows*, as one transaction.
+
+        A statement takes many rows: it is a step of SQLite's, and before each other threads
+        may have the interpreter for long.
+        """
+        with self._lock:
+            connection = self._opened()
+            try:
+                if len(rows) <= _AT_ONCE:
+                    if rows:
+                        _insert(connection, into, rows)
+                    return
+                connection.execute("BEGIN IMMEDIATE")
+                for first in range(0, len(rows), _AT_ONCE):
+                    _insert(connection, into, rows[first : first + _AT_ONCE])
+                connection.execute("COMMIT")
+            except BaseException as error:
+                _roll_back(connection)
+                self._name(error)
+                raise
+
+    def _name(self, error: BaseException) -> None:
         """Errors of SQLite say in which file."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            if error.args and self.path not in str(error):
-                error.args = (f"{error}, in the {self.kind} {self.path}", *error.args[1:])
-            raise
+        known = not isinstance(error, sqlite3.Error) or self.path in str(error)
+        if error.args and not known:
+            error.args = (f"{error}, in the {self.kind} {self.path}", *error.args[1:])
 
     def _opened(self) -> sqlite3.Connection:
         if self._foreign is not None:
@@ -194,6 +208,12 @@ def _refuse_others(path: str, kind: str) -> None:
 def _connect(path: str) -> sqlite3.Connection:
     # Each statement is a transaction unless one is begun; threads take turns by the lock.
     return sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+
+
+def _insert(connection: sqlite3.Connection, into: str, rows: Sequence[Sequence[Any]]) -> None:
+    row = f"({', '.join('?' * len(rows[0]))})"
+    values = ", ".join([row] * len(rows))
+    connection.execute(f"{into} VALUES {values}", [value for row in rows for value in row])
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:

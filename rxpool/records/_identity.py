@@ -11,6 +11,9 @@ from rxpool.records._kept import kind_of, shown
 __all__ = ("identify_with", "identity")
 
 _LONGEST: Final = 200  #: characters of an id that is kept as it is
+_encode: Final = json.JSONEncoder(
+    sort_keys=True, allow_nan=False, separators=(",", ":")
+).encode  #: made once: it costs more than what it does with a small item
 
 
 def identify_with(key: Callable[[Any], str | int], item: Any) -> str:
@@ -30,9 +33,12 @@ def identity(item: Any) -> str:
     two items would have one of them left out.
     """
     try:
-        if not isinstance(item, (str, int)):
-            _check(item)
-        text = json.dumps(item, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        if type(item) is int:
+            text = str(item)
+        else:
+            if not isinstance(item, (str, int)):
+                _check(item)
+            text = _encode(item)
         if isinstance(item, str) and not item.isascii() and json.loads(text) != item:
             raise ValueError("it has two halves of a surrogate pair as two characters")
     except (TypeError, ValueError, RecursionError) as error:

@@ -1,7 +1,6 @@
 """`Journal`: a record of finished items, so that a run can be taken up again."""
 
 import os
-import pickle
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
@@ -9,16 +8,16 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 from rxpool import _checks as checks
 from rxpool._forks import afresh
-from rxpool.errors import DamagedRecord, InvalidArgument, InvalidArgumentType, NotPicklable
+from rxpool.errors import InvalidArgument, InvalidArgumentType
 from rxpool.records._database import Database
-from rxpool.records._entry import Damaged, sealed, unsealed
 from rxpool.records._fingerprint import fingerprint as fingerprint_of
 from rxpool.records._fingerprint import name_of, settings_of
+from rxpool.records._finished import FinishedItems
 from rxpool.records._identity import identify_with, identity
 from rxpool.records._kept import shown
 from rxpool.records._sink import Path
 
-__all__ = ("Emit", "Journal", "JournalRun")
+__all__ = ("Emit", "Journal", "JournalRun", "items_of")
 
 Emit: TypeAlias = Literal["skip", "stored"]
 
@@ -30,7 +29,6 @@ _SCHEMA: Final = (
     "CREATE TABLE finished (function INTEGER NOT NULL, item TEXT NOT NULL,"
     " value BLOB NOT NULL, PRIMARY KEY (function, item)) WITHOUT ROWID",
 )
-_ADD: Final = "INSERT OR IGNORE INTO finished (function, item, value) VALUES (?, ?, ?)"
 _OF_CODE: Final = "function IN (SELECT id FROM functions WHERE code = ?)"
 
 
@@ -163,7 +161,7 @@ class Journal:
 class JournalRun:
     """A function with its settings, and what it has finished; for any number of threads."""
 
-    __slots__ = ("_database", "_function", "_key", "emit")
+    __slots__ = ("_items", "_key", "emit")
 
     def __init__(
         self,
@@ -172,8 +170,7 @@ class JournalRun:
         key: Callable[[Any], str | int] | None,
         emit: Emit,
     ) -> None:
-        self._database = database
-        self._function = function
+        self._items = FinishedItems(database, function)
         self._key = key
         self.emit: Emit = emit
 
@@ -187,8 +184,7 @@ class JournalRun:
 
     def finished(self, id: str) -> bool:
         """Whether there is a result; it is not read."""
-        sql = "SELECT 1 FROM finished WHERE function = ? AND item = ?"
-        return bool(self._database.rows(sql, (self._function, id)))
+        return bool(self._items.known((id,)))
 
     def stored(self, id: str) -> tuple[Any] | None:
         """The result in a tuple, as it may be None itself; None: not finished.
@@ -197,21 +193,10 @@ class JournalRun:
             DamagedRecord: If it is not what was written.
             NotPicklable: If the result cannot be unpickled here.
         """
-        sql = "SELECT value FROM finished WHERE function = ? AND item = ?"
-        rows = self._database.rows(sql, (self._function, id))
-        if not rows:
-            return None
-        what, where = f"the stored result of item {id}", f"in {self._database.path}"
-        try:
-            data = unsealed(id, rows[0][0])
-        except Damaged as error:
-            raise DamagedRecord(f"{what} {where} is damaged: {error}") from None
-        try:
-            return (pickle.loads(data),)
-        except Exception as error:
-            raise NotPicklable(
-                f"{what} cannot be unpickled here, {where}: {error!r}"
-            ) from error
+        items = self._items
+        for entry in items.entries((id,)).values():
+            return items.read(id, entry)
+        return None
 
     def record(self, id: str, value: Any) -> None:
         """Keep the result of an item; of two results of one item the first is kept.
@@ -220,7 +205,7 @@ class JournalRun:
             NotPicklable: If *value* cannot be pickled; it is in the message.
             sqlite3.Error: If it cannot be written.
         """
-        self._database.change(_ADD, self._row(id, value))
+        self._items.write((self._items.row(id, value),))
 
     def record_many(self, results: Iterable[tuple[str, Any]]) -> None:
         """Keep several results, all or none: cheaper than one by one.
@@ -229,12 +214,10 @@ class JournalRun:
             NotPicklable: If one of the values cannot be pickled; none is kept then.
             sqlite3.Error: If they cannot be written.
         """
-        self._database.change_many(_ADD, [self._row(id, value) for id, value in results])
+        row = self._items.row
+        self._items.write([row(id, value) for id, value in results])
 
-    def _row(self, id: str, value: Any) -> tuple[int, str, bytes]:
-        try:
-            return self._function, id, sealed(id, pickle.dumps(value, 5))
-        except Exception as error:
-            raise NotPicklable(
-                f"the result of item {id} cannot be stored: {shown(value)}: {error!r}"
-            ) from error
+
+def items_of(run: JournalRun) -> FinishedItems:
+    """What *run* reads and writes several at a time."""
+    return run._items  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

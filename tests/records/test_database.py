@@ -62,16 +62,19 @@ def test_it_is_not_tried_for_ever(busy, monkeypatch):
         database._retry_busy(lambda: connection.execute("SELECT * FROM missing"))
 
 
-def test_an_error_leaves_no_transaction_open(tmp_path):
-    """The next statement is one of its own again."""
+@pytest.mark.parametrize("many", [2, 64, 65, 300])
+def test_an_error_leaves_no_transaction_open(tmp_path, many):
+    """All rows or none; the next statement is one of its own again."""
+    good = [(n,) for n in range(many)]
     with closing(made(tmp_path / "it")) as it:
         with pytest.raises(sqlite3.Error):
-            it.change_many("INSERT INTO things VALUES (?)", [(1,), (object(),)])
+            it.insert_many("INSERT INTO things", [*good[1:], (object(),)])
         assert it.rows("SELECT count(*) FROM things") == [(0,)]
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
-            it.change_many("INSERT INTO others VALUES (?)", [(1,)])
-        it.change_many("INSERT INTO things VALUES (?)", [(1,), (2,)])
-        assert it.change("DELETE FROM things") == 2
+            it.insert_many("INSERT INTO others", good)
+        it.insert_many("INSERT INTO things", good)
+        assert it.rows("SELECT * FROM things ORDER BY 1") == good
+        assert it.change("DELETE FROM things") == many
 
 
 @pytest.mark.parametrize("method", ["change", "rows"])
@@ -86,14 +89,15 @@ def test_no_other_thread_comes_into_a_transaction(tmp_path, method):
 
         other = threading.Thread(target=write)
 
-        def rows():
-            yield (1,)
+        def row():
+            assert it._opened().in_transaction
             other.start()
             done.wait(0.2)  # it cannot: it waits for us
             raise RuntimeError
+            yield
 
         with pytest.raises(RuntimeError):
-            it.change_many("INSERT INTO things VALUES (?)", rows())
+            it.insert_many("INSERT INTO things", [*[(1,)] * 100, row()])
         other.join()
         assert it.rows("SELECT * FROM things") == [("other",)]
 

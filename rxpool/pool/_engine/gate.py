@@ -97,14 +97,17 @@ class Gate:
             None if policies.hedge is None else BudgetAccount.of(policies.hedge.open_budget())
         )
 
-    def prepare(self, task: Task) -> None:
-        """Ask the user's functions about a task before it is accepted; the lock is not held."""
+    def prepare(self, *tasks: Task) -> None:
+        """Ask the user's functions about tasks before they are accepted; no lock is held."""
         if self.lock_free:
             return  # a ticket is only made for who has to wait
-        limit, extra = self._attempts.limit, task.own()
+        limit = self._attempts.limit
         if self._journal is not None:
-            self._journal.prepare(task)
-        if limit is not None:
+            self._journal.prepare(tasks)
+        for task in tasks:
+            extra = task.own()
+            if limit is None:
+                continue
             try:
                 extra.ticket = limit.ticket(task.item, partial(self._wake, task), self._clock)
             except BaseException as error:

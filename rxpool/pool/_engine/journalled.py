@@ -1,6 +1,6 @@
 """`JournalOfFlow`: what a flow's journal knows of an item, and is told of its result."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rxpool._core.causes import as_failure, ends_program
@@ -22,25 +22,43 @@ class JournalOfFlow:
     may be held; `answer` does not.
     """
 
-    __slots__ = ("_run",)
+    __slots__ = ("_identify", "_items", "_stored")
 
     def __init__(self, journal: "Journal", fn: Callable[..., Any]) -> None:
-        self._run = journal.open(fn, {})
+        from rxpool.records._journal import items_of  # who has a journal has imported it
 
-    def prepare(self, task: Task) -> None:
-        """Look for *task*, before it is accepted."""
-        run = self._run
+        run = journal.open(fn, {})
+        self._identify = run.identify
+        self._items = items_of(run)
+        self._stored = run.emit == "stored"
+
+    def prepare(self, tasks: Sequence[Task]) -> None:
+        """Look for *tasks*, before they are accepted."""
+        names: list[str] = []
+        named: list[Task] = []
+        for task in tasks:
+            try:
+                names.append(self._identify(task.item))
+                named.append(task)
+            except BaseException as error:
+                _refuse(task, error)
         try:
-            name = run.identify(task.item)
-            if run.emit == "stored":
-                found = run.stored(name)
-            else:
-                found = (NO_VALUE,) if run.finished(name) else None
-            task.own().journalled = name, found
+            found = self._items.entries(names) if self._stored else self._items.known(names)
         except BaseException as error:
-            if ends_program(error):
-                raise
-            task.own().journalled = None, as_failure(error)
+            for task in named:
+                _refuse(task, error)
+            return
+        for name, task in zip(names, named, strict=True):
+            try:
+                task.own().journalled = name, self._known(name, found)
+            except BaseException as error:
+                _refuse(task, error)
+
+    def _known(self, name: str, found: Any) -> tuple[Any] | None:
+        """What is known of the item, in a tuple; *found* is what there is of several."""
+        if name not in found:
+            return None
+        return self._items.read(name, found[name]) if self._stored else (NO_VALUE,)
 
     def answer(self, task: Task) -> Known | BaseException | None:
         """The result of *task*, if that is known, or why it cannot be asked for."""
@@ -52,7 +70,14 @@ class JournalOfFlow:
         if value is NO_VALUE:
             return InvalidItem("a journal keeps one result of each item, no Observable's")
         try:
-            self._run.record(task.extra.journalled[0], value)
+            self._items.write((self._items.row(task.extra.journalled[0], value),))
         except BaseException as error:
             return error
         return None
+
+
+def _refuse(task: Task, error: BaseException) -> None:
+    """*task* cannot be asked for: it is going to fail with *error*."""
+    if ends_program(error):
+        raise error
+    task.own().journalled = None, as_failure(error)

@@ -335,8 +335,7 @@ class ImapFlow:
         else:
             tasks = [Task(state, item, now) for item in ahead]
         if state.gate is not None:
-            for task in tasks:
-                state.gate.prepare(task)
+            state.gate.prepare(*tasks)
         refused: list[tuple[Task, BaseException]] = []
         if self._rank is not None:
             tasks = self._sort_out(tasks, refused)
