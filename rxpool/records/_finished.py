@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 from rxpool.errors import DamagedRecord, NotPicklable
+from rxpool.records._absent import AbsentItems
 from rxpool.records._database import Database
 from rxpool.records._entry import Damaged, sealed, unsealed
 from rxpool.records._kept import shown
@@ -22,11 +23,26 @@ _AT_ONCE: Final = 64  #: items of one look into the file
 class FinishedItems:
     """Reads and writes results, several at a time; for any number of threads."""
 
-    __slots__ = ("_database", "_function")
+    __slots__ = ("_database", "_function", "absent")
 
     def __init__(self, database: Database, function: int) -> None:
         self._database = database
         self._function = function
+        #: what all who use the connection know of it
+        self.absent: AbsentItems | None = None
+
+    def prepare(self) -> None:
+        """Many looks will follow, by `candidates`."""
+        if self.absent is not None:
+            self.absent.learn(self._function)
+
+    def candidates(self, ids: Sequence[str]) -> Sequence[str]:
+        """Those of *ids* that it takes a look into the file for.
+
+        Of others it is known that they are not there, if no other connection has written
+        them in the last milliseconds.
+        """
+        return ids if self.absent is None else self.absent.others(self._function, ids)
 
     def known(self, ids: Sequence[str]) -> set[str]:
         """Which of *ids* have results; they are not read."""
@@ -84,4 +100,6 @@ class FinishedItems:
         Raises:
             sqlite3.Error: If they cannot be written.
         """
+        if self.absent is not None:
+            self.absent.mark(self._function, [id for _, id, _ in rows])
         self._database.insert_many(_ADD, rows)

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 from rxpool import _checks as checks
 from rxpool._forks import afresh
 from rxpool.errors import InvalidArgument, InvalidArgumentType
+from rxpool.records._absent import AbsentItems
 from rxpool.records._database import Database
 from rxpool.records._fingerprint import fingerprint as fingerprint_of
 from rxpool.records._fingerprint import name_of, settings_of
@@ -89,6 +90,7 @@ class Journal:
         self._lock = afresh(threading.Lock())
         self._name: str | None = None  # of the function that a given fingerprint is for
         self._database = Database(self.path, _KIND, _VERSION, _SCHEMA)
+        self._absent = AbsentItems(self._database)
 
     def open(self, fn: Callable[..., Any], settings: Mapping[str, object]) -> "JournalRun":
         """The part of the journal that is about *fn* with *settings*.
@@ -119,7 +121,9 @@ class Journal:
         ((function,),) = database.rows(
             "SELECT id FROM functions WHERE code = ? AND settings = ?", (code, set_to)
         )
-        return JournalRun(database, function, self._key, self.emit)
+        run = JournalRun(database, function, self._key, self.emit)
+        items_of(run).absent = self._absent
+        return run
 
     def finished(self, fn: Callable[..., Any] | None = None) -> int:
         """How many results there are: in all, or of *fn* as it is now, with any settings."""

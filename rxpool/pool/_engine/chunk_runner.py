@@ -146,7 +146,10 @@ class ChunkRunner:
         If none does, *go_on* is given another task for the slot, or None; then the results
         are delivered.
         """
-        lock_free = tasks[0].flow.binding.emit_lock_free is not None
+        flow = tasks[0].flow
+        if flow.policies is not None and flow.policies.keeps:
+            self._keep(tasks)
+        lock_free = flow.binding.emit_lock_free is not None
         if lock_free:
             for task in tasks:
                 if task.error is not None or task.value is SEVERAL:
@@ -174,11 +177,6 @@ class ChunkRunner:
         flow = tasks[0].flow
         binding = flow.binding
         now = dispatcher.now()
-        if flow.policies is not None and flow.policies.looks:
-            for task in tasks:
-                if task.error is None and not task.settled:
-                    value = self._several(task) if task.value is SEVERAL else task.value
-                    task.error = flow.policies.keep(task, value)
         with dispatcher.lock:
             for task in tasks:
                 value = task.value if task.error is None else None
@@ -269,6 +267,14 @@ class ChunkRunner:
             dispatcher.carry_out(pending)
         if entry is not None:
             dispatcher.deliver(binding, entry)
+
+    def _keep(self, tasks: Sequence[Task]) -> None:
+        """Have good results looked at, and a journal keep them, all in one transaction."""
+        good = [task for task in tasks if task.error is None and not task.settled]
+        values = [self._several(task) if task.value is SEVERAL else task.value for task in good]
+        if good:
+            for task, error in good[0].flow.policies.keep(good, values):
+                task.error = error
 
     def _several(self, task: Task) -> Any:
         if task.flow.binding.collects:

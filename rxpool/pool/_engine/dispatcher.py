@@ -126,12 +126,17 @@ class Dispatcher:
     def settle(self, task: Task, value: Any, error: BaseException | None) -> Task | None:
         """A task ended: note it, deliver what can be, answer the next one for its slot."""
         binding = task.flow.binding
-        entry = following = None
         if self.waits_out and not task.settled:
             error = why_late(task, self.now()) or error
         policies = task.flow.policies
-        if policies is not None and policies.looks and error is None and not task.settled:
-            error = policies.keep(task, value)
+        if policies is not None and policies.keeps and error is None and not task.settled:
+            row = policies.row(task, value)
+            if row is None or isinstance(row, BaseException):
+                error = row
+            else:
+                settled: Task | None = policies.commit(task, value, row)
+                return settled
+        entry = following = None
         try:
             self._acquire()
             if task.flow.settle(task, value, error, self.now()):

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rxpool._core.causes import as_failure, caused
+from rxpool.pool._engine.commits import GroupCommit
 from rxpool.pool._engine.dispatcher import Dispatcher
 from rxpool.pool._engine.policies import Policies
 from rxpool.pool._state.batches import PartlyFailed, groups_of
@@ -25,6 +26,7 @@ class FailureHandler:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._commit = GroupCommit(dispatcher).settle
 
     def guard(self, flow: FlowState, policies: Policies, fn: Callable[..., Any]) -> None:
         """Have *policies* decide over the tasks of a new flow."""
@@ -35,8 +37,8 @@ class FailureHandler:
             if policies.breaker is not None:
                 self._dispatcher.telemetry.follow(policies.breaker)
             later = self._dispatcher.effects.later.extend
-            gate = Gate(policies, fn, self._dispatcher.clock, self._wake, self._judge, later)
-            flow.guard(gate)
+            clock, commit = self._dispatcher.clock, self._commit
+            flow.guard(Gate(policies, fn, clock, self._wake, self._judge, later, commit))
             if policies.hedge is not None:
                 flow.times.hedge_after(policies.hedge.after)  # type: ignore[arg-type]
 

@@ -1,7 +1,7 @@
 """`Gate`: what the policies of a flow say to each of its tasks."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from rxpool.policies._limit_door import Ticket
 from rxpool.pool._engine.journalled import JournalOfFlow
 from rxpool.pool._engine.policies import Policies
 from rxpool.pool._state.batches import PartlyFailed
+from rxpool.pool._state.commits import CommitQueue
 from rxpool.pool._state.task import Task
 from rxpool.pool._state.verdicts import START, WAIT
 from rxpool.timing import Clock
@@ -31,18 +32,22 @@ class Gate:
         "_attempts",
         "_batches",
         "_clock",
+        "_groups",
         "_hedges",
         "_journal",
         "_later",
         "_wake",
         "_wants_parts",
         "admits",
+        "commit",
         "judge",
+        "keeps",
         "lock_free",
         "looks",
         "per_key",
         "permit",
         "policies",
+        "queue",
         "replacement",
         "replaces",
         "share",
@@ -57,6 +62,7 @@ class Gate:
         wake: Callable[[Task], object],
         judge: Callable[[Task, int | None], object],
         later: Callable[[Iterable[Callable[[], object]]], object],
+        commit: Callable[[Task, Any, Any], Task | None],
     ) -> None:
         self.policies = policies
         # The lock is of the retry budget, and a leaf.
@@ -71,7 +77,7 @@ class Gate:
         #: whether tasks that wait for the limit may be passed by others
         self.per_key = attempts.keyed
         #: whether `permit`, `unused` and `good` are enough, which need no lock
-        self.lock_free = attempts.lock_free and journal is None
+        self.lock_free = attempts.lock_free
         #: a permit for an attempt that is about to start now, or -1
         self.permit: Callable[[float], int] = attempts.ask_now
         #: a permit was not needed
@@ -84,8 +90,16 @@ class Gate:
         self._batches: bool = getattr(fn, "of_batches", False)
         #: whether it matters which items of a batch have failed
         self._wants_parts = attempts.asks or policies.retry is not None
-        #: whether good results have to be looked at, by `keep`
-        self.looks = attempts.on_result or self._batches or journal is not None
+        #: whether good results have to be looked at
+        self.looks = attempts.on_result or self._batches
+        #: whether `keep`, or `row`, has something to do
+        self.keeps = self.looks or journal is not None
+        #: results that wait to be written together
+        self.queue = CommitQueue(afresh(threading.Lock()))
+        #: whether results may wait there: not where of two runs of an item the first one counts
+        self._groups = policies.hedge is None
+        #: settles, with no lock held, a task whose result `row` has given
+        self.commit = commit
         self._clock = clock
         self._wake = wake
         #: finds out, with no lock held, what becomes of a task that failed, and its permit
@@ -99,11 +113,11 @@ class Gate:
 
     def prepare(self, *tasks: Task) -> None:
         """Ask the user's functions about tasks before they are accepted; no lock is held."""
+        if self._journal is not None:
+            self._journal.prepare(tasks)
         if self.lock_free:
             return  # a ticket is only made for who has to wait
         limit = self._attempts.limit
-        if self._journal is not None:
-            self._journal.prepare(tasks)
         for task in tasks:
             extra = task.own()
             if limit is None:
@@ -222,14 +236,53 @@ class Gate:
         """How many items an attempt is for."""
         return len(task.item) if self._batches and _is_list(task.item) else 1
 
-    def keep(self, task: Task, value: Any) -> BaseException | None:
-        """Have the journal remember a result; the error if it cannot, or it is partly one."""
+    def _flaw(self, value: Any) -> tuple[BaseException | None, bool]:
+        """Why a result is none, or only partly one; and whether a journal is to keep it."""
         if self._attempts.on_result and (wrong := self._attempts.flaw(value)) is not None:
-            return wrong
+            return wrong, False
         if self._batches and self._wants_parts and _is_list(value):
             failed = any(isinstance(result, Exception) for result in value)
-            return PartlyFailed(value) if failed else None
-        return None if self._journal is None else self._journal.keep(task, value)
+            return PartlyFailed(value) if failed else None, False
+        return None, self._journal is not None
+
+    def row(self, task: Task, value: Any) -> Any:
+        """A good result as the journal is to keep it, for `commit`.
+
+        An error if it cannot be kept, or is none; None: nothing more is to be done.
+        """
+        flaw, kept = self._flaw(value)
+        if not kept:
+            return flaw
+        assert self._journal is not None
+        row = self._journal.row(task, value)
+        if self._groups or isinstance(row, BaseException):
+            return row
+        errors = self._journal.write((row,))
+        return None if errors is None else errors[0]
+
+    def keep(
+        self, tasks: Sequence[Task], values: Sequence[Any]
+    ) -> list[tuple[Task, BaseException]]:
+        """Have the journal keep good results of several tasks; what is wrong with which."""
+        wrong: list[tuple[Task, BaseException]] = []
+        named: list[Task] = []
+        rows: list[Any] = []
+        for task, value in zip(tasks, values, strict=True):
+            flaw, kept = self._flaw(value)
+            row = self._journal.row(task, value) if kept and self._journal is not None else flaw
+            if isinstance(row, BaseException):
+                wrong.append((task, row))
+            elif kept:
+                named.append(task)
+                rows.append(row)
+        if rows and (errors := self.write(rows)) is not None:
+            wrong += [(task, error) for task, error in zip(named, errors, strict=True) if error]
+        return wrong
+
+    def write(self, rows: Sequence[Any]) -> list[BaseException | None] | None:
+        """Write what `row` gave; the error of each, if there is one."""
+        assert self._journal is not None
+        return self._journal.write(rows)
 
     def wait(self, task: Task, error: BaseException, first_attempts: int) -> float | None:
         """Seconds until the next attempt, or None; calls functions of the user."""

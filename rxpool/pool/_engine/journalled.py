@@ -11,6 +11,7 @@ from rxpool.pool._state.verdicts import Known
 
 if TYPE_CHECKING:
     from rxpool.records import Journal
+    from rxpool.records._finished import Row
 
 __all__ = ("JournalOfFlow",)
 
@@ -18,11 +19,11 @@ __all__ = ("JournalOfFlow",)
 class JournalOfFlow:
     """Asks the journal of one flow; what it answered is kept with each task.
 
-    `prepare` and `keep` call functions of the user and read and write the file, so no lock
-    may be held; `answer` does not.
+    `prepare`, `row` and `write` call functions of the user and use the file, so no lock may
+    be held; `answer` does not.
     """
 
-    __slots__ = ("_identify", "_items", "_stored")
+    __slots__ = ("_find", "_identify", "_items", "_stored")
 
     def __init__(self, journal: "Journal", fn: Callable[..., Any]) -> None:
         from rxpool.records._journal import items_of  # who has a journal has imported it
@@ -30,7 +31,9 @@ class JournalOfFlow:
         run = journal.open(fn, {})
         self._identify = run.identify
         self._items = items_of(run)
+        self._items.prepare()
         self._stored = run.emit == "stored"
+        self._find = self._items.entries if self._stored else self._items.known
 
     def prepare(self, tasks: Sequence[Task]) -> None:
         """Look for *tasks*, before they are accepted."""
@@ -43,7 +46,7 @@ class JournalOfFlow:
             except BaseException as error:
                 _refuse(task, error)
         try:
-            found = self._items.entries(names) if self._stored else self._items.known(names)
+            found = self._find(self._items.candidates(names))
         except BaseException as error:
             for task in named:
                 _refuse(task, error)
@@ -65,12 +68,30 @@ class JournalOfFlow:
         found = task.extra.journalled[1]
         return Known(found[0]) if isinstance(found, tuple) else found
 
-    def keep(self, task: Task, value: Any) -> BaseException | None:
-        """Remember the result of *task*; the error if that cannot be."""
+    def row(self, task: Task, value: Any) -> "Row | BaseException":
+        """The result of *task* as it is written; the error if it cannot be."""
         if value is NO_VALUE:
             return InvalidItem("a journal keeps one result of each item, no Observable's")
         try:
-            self._items.write((self._items.row(task.extra.journalled[0], value),))
+            return self._items.row(task.extra.journalled[0], value)
+        except BaseException as error:
+            return error
+
+    def write(self, rows: "Sequence[Row]") -> list[BaseException | None] | None:
+        """Write results, in one transaction; the error of each, if there is one.
+
+        If that fails they are written one by one, so that each has an error of its own.
+        """
+        error = self._written(rows)
+        if error is None:
+            return None
+        if len(rows) == 1 or not isinstance(error, Exception):
+            return [error for _ in rows]
+        return [self._written((row,)) for row in rows]
+
+    def _written(self, rows: "Sequence[Row]") -> BaseException | None:
+        try:
+            self._items.write(rows)
         except BaseException as error:
             return error
         return None

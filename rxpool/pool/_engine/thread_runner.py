@@ -9,6 +9,7 @@ from typing import Any, Final
 from rxpool._forks import end_child
 from rxpool.pool._engine.awaitables import Awaitables
 from rxpool.pool._engine.binding import here
+from rxpool.pool._engine.commits import GroupCommit
 from rxpool.pool._engine.dispatcher import Dispatcher
 from rxpool.pool._engine.timeouts import Timeouts
 from rxpool.pool._state.task import Task
@@ -29,6 +30,7 @@ class ThreadRunner:
         self._go_on = awaitables.go_on
         self._is_work = awaitables.is_work
         self._special = awaitables.special
+        self._commits = GroupCommit(dispatcher)
 
     def perform(self, task: Task, note: Any = None) -> Task | None:
         """Run a task on this thread; answers the next one for its slot."""
@@ -90,7 +92,8 @@ class ThreadRunner:
         binding's `emit` delivers it.  Where tasks are sorted, or results reordered, a lock
         of the flow's own is held for each of these steps, and for nothing else.  The count of
         running tasks stays as it is, and succeeded ones are counted in a cell of the worker's
-        own.
+        own.  Where a journal is to keep the result first, the task goes to `uncommitted`, and
+        `GroupCommit` does the rest.
         """
         flow = task.flow
         binding = flow.binding
@@ -108,6 +111,8 @@ class ThreadRunner:
         known: Any = None  # a type that is known to be no work
         gate, permit = flow.gate, -1
         release = None if flow.sorted is None else flow.sorted.release
+        journal = flow.policies if flow.policies is not None and flow.policies.keeps else None
+        bring, row = self._commits.bring, None
         task.note = note
         if telemetry.heard:
             telemetry.starting(task)
@@ -134,6 +139,11 @@ class ThreadRunner:
                 known = type(value)
             if cell[0] >= _LOCK_FREE_RUN or len(ring) > 1 or not task.slot or slots.free < 0:
                 break
+            if journal is not None and isinstance(
+                row := journal.row(task, value), BaseException
+            ):
+                error = row
+                break
             try:
                 remove(task)
             except KeyError:  # cancelled
@@ -142,17 +152,22 @@ class ThreadRunner:
             ended = now()
             task.took = ended - started
             task.value = value
-            task.settled = True
-            if not cell[0]:
-                flow.counts.local.append(cell)
-            cell[0] += 1
-            if gate is not None:
-                gate.good(task, ended)
-            if telemetry.heard:
-                telemetry.succeeded(task, ended)
-            started = now() if emit(task) else ended
-            if release is not None:  # only now, for the order of results of one key
-                release(task)
+            if journal is not None:
+                flow.uncommitted.add(task)
+                bring(flow, task, row)
+                started = now()
+            else:
+                task.settled = True
+                if not cell[0]:
+                    flow.counts.local.append(cell)
+                cell[0] += 1
+                if gate is not None:
+                    gate.good(task, ended)
+                if telemetry.heard:
+                    telemetry.succeeded(task, ended)
+                started = now() if emit(task) else ended
+                if release is not None:  # only now, for the order of results of one key
+                    release(task)
             if not task.slot:  # the subscriber waited for this pool
                 return self._stop_lock_free(task, cell, False)
             if gate is not None and (permit := gate.permit(started)) < 0:
@@ -163,9 +178,11 @@ class ThreadRunner:
                 if gate is not None:
                     gate.unused(permit)
                 return self._stop_lock_free(task, cell, False)
-            following.attempts += 1
             if gate is not None:
                 following.permit = permit
+                if following.extra.journalled[1] is not None:  # it need not run
+                    return self._stop_lock_free(task, cell, False, following)
+            following.attempts += 1
             following.running = following.slot = True
             following.note = note
             task.slot = False
@@ -188,19 +205,30 @@ class ThreadRunner:
         if cell[0]:
             with self._dispatcher.lock:
                 flow.counts.close(cell)
+        if flow.uncommitted:
+            self._commits.lead(flow)
         if work:
             return self._go_on(task, value, context)
         return self._dispatcher.settle(task, value, error)
 
-    def _stop_lock_free(self, task: Task, cell: list[int], disown: bool) -> Task | None:
-        """The worker runs no task of the flow any more: back to the state."""
+    def _stop_lock_free(
+        self, task: Task, cell: list[int], disown: bool, known: Task | None = None
+    ) -> Task | None:
+        """The worker runs no task of the flow any more: back to the state.
+
+        A *known* one, which it has taken, need not run.
+        """
         flow = task.flow
         binding = flow.binding
+        if flow.uncommitted:
+            self._commits.lead(flow)
         with self._dispatcher.lock:
             flow.counts.close(cell)
             flow.running -= 1
             if disown:
                 task.flow.cancellation.disown(task)
+            if known is not None:
+                flow.put_back(known)
             if flow.waiting:
                 flow.mark_runnable()
             entry = binding.begin_delivery()

@@ -83,7 +83,8 @@ class ImapFlow:
     def begin_delivery(self) -> Any:
         """Nothing: the consumer fetches.  If it waits, it is woken.  Locked."""
         state = self.state
-        if state.ended and not (state.waiting or state.running or state.parked):
+        inside = state.waiting or state.running or state.parked or state.uncommitted
+        if state.ended and not inside:
             # What is left is up to the consumer; a closing pool need not wait for that.
             self._engine.effects.calls.append(self._done)
         if self._gate is not None:

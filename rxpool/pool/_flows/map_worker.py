@@ -116,7 +116,8 @@ class WorkerFlow(SubmitFlow):
         """Of all items and batches that are not settled."""
         state = self.state
         with self._engine.lock:
-            tasks = [*state.waiting, *state.tasks.copy(), *state.parked]
+            busy = state.tasks | state.uncommitted
+            tasks = [*state.waiting, *busy, *state.parked]
             return [*self.batches, *(task.future for task in tasks)]
 
     def forked(self, why: str) -> None:

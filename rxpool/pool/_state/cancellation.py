@@ -55,6 +55,12 @@ class Cancellation:
             flow.release_key(task)
             flow.slots.release(task)
             self.cancel(task, reason, keep, now)
+        # The slots of these are their workers', which go on; there is no work to cut off.
+        for task in sorted(flow.uncommitted.copy(), key=lambda task: task.accepted):
+            flow.effects.attempted(task, "cancelled", None, now)
+            flow.stop(task)
+            flow.release_key(task)
+            self.cancel(task, reason, keep, now)
         return tasks
 
     def disown(self, task: Task) -> None:

@@ -124,7 +124,8 @@ class Capacity:
             return results.bound(sys.maxsize if self.unfetched else most)
         if self.unfetched or not large:
             return sys.maxsize
-        return self.max_pending + limit - flow.running - flow.reserved - flow.undelivered
+        inside = flow.running + flow.reserved + len(flow.uncommitted) + flow.undelivered
+        return self.max_pending + limit - inside
 
     def to_reserve(self, limit: int) -> int:
         """How many more may be handed over together with one that has started."""
@@ -162,7 +163,7 @@ class Capacity:
     def occupied(self) -> int:
         """What counts against `max_pending`."""
         flow = self._flow
-        waiting = len(flow.waiting) + flow.reserved + len(flow.parked)
+        waiting = len(flow.waiting) + flow.reserved + len(flow.parked) + len(flow.uncommitted)
         return waiting if flow.results.ordered else waiting + flow.results.bounded
 
     def why_dropped(self) -> ItemDropped:
@@ -202,6 +203,7 @@ class Capacity:
         """
         flow = self._flow
         inside = flow.running + flow.reserved + len(flow.parked) + flow.results.bounded
+        inside += len(flow.uncommitted)
         return self.max_pending + limit - inside
 
     # -- bytes --------------------------------------------------------------------------

@@ -65,6 +65,7 @@ class FlowState:
         "sorted",
         "tasks",
         "times",
+        "uncommitted",
         "waiting",
         "without_slot",
     )
@@ -96,6 +97,7 @@ class FlowState:
         self.done = self.results.done  # for those who go on without the lock
         self.tasks: set[Task] = set()  # running or reserved
         self.without_slot: set[Task] = set()  # running, but without the slot they had
+        self.uncommitted: set[Task] = set()  # done, but for the result's way into a journal
         self.running = 0
         self.reserved = 0
         self.gate: Any = None  # asked before each attempt
@@ -158,6 +160,7 @@ class FlowState:
             or self.running
             or self.reserved
             or self.parked
+            or self.uncommitted
             or not self.results.empty
         )
 
@@ -284,17 +287,66 @@ class FlowState:
         """An attempt, which was removed from `tasks`, is over."""
         if task.running is False:
             self.reserved -= 1
+        elif task.running is None:
+            self.uncommitted.discard(task)
         else:
             self.running -= 1
             task.running = False
             self.without_slot.discard(task)
+
+    def await_commit(self, task: Task, value: Any, now: float) -> bool:
+        """Its function is done, and the result is to be written; False: it was cancelled.
+
+        It needs no slot any more, and is in flight until it is settled.
+        """
+        try:
+            self.tasks.remove(task)
+        except KeyError:
+            return False
+        self.stop(task)
+        task.running = None
+        task.ended(value, None, max(0.0, now - start_of(task, now)))
+        self.uncommitted.add(task)
+        self.mark_runnable()
+        return True
+
+    def committed(self, tasks: Sequence[Task]) -> list[Task]:
+        """These were written: those that were not cancelled succeed, and are to be delivered.
+
+        They count as inside until that is done, see `delivered`.
+        """
+        waiting = self.uncommitted
+        good = [task for task in tasks if task in waiting]
+        waiting.difference_update(good)
+        for task in good:
+            task.settled = True
+        self.reserved += len(good)
+        return good
+
+    def delivered(self, tasks: Sequence[Task]) -> None:
+        """What was `committed` has come out."""
+        self.reserved -= len(tasks)
+        if self.sorted is not None:
+            for task in tasks:  # only now, for the order of results of one key
+                self.sorted.release(task)
+        self.mark_runnable()
+
+    def put_back(self, task: Task) -> None:
+        """A worker has taken *task*, which need not run: it is the next again."""
+        if self.cancellation.reason is not None:
+            self.cancellation.disown(task)
+            return
+        if self.gate is not None:
+            self.gate.returned(task)
+        self.waiting.appendleft(task)
 
     def settle(self, task: Task, value: Any, error: BaseException | None, now: float) -> bool:
         """Note how a running task ended; False if it was settled before (cancelled)."""
         try:
             self.tasks.remove(task)
         except KeyError:
-            return False
+            if task not in self.uncommitted:
+                return False
         if error is not None:
             return self._settle_failed(task, as_failure(error), now)
         if self.effects.recording:
@@ -373,8 +425,15 @@ class FlowState:
         for task in self.tasks.copy():
             task.settled = True
         self.ended = True
-        bury(*self.waiting, *self.tasks, *self.results.everything, self.parked)
-        for inside in (self.waiting, self.tasks, self.without_slot, self.parked):
+        bury(*self.waiting, *self.tasks, *self.uncommitted)
+        bury(*self.results.everything, self.parked)
+        for inside in (
+            self.waiting,
+            self.tasks,
+            self.without_slot,
+            self.parked,
+            self.uncommitted,
+        ):
             inside.clear()  # where it is: a worker that forked may be on its way through it
         self.results.forsake()
         self.times.alarm = self.parking.head = None

@@ -47,6 +47,7 @@ class Flow(Protocol):
     results: ResultOrder
     tasks: set[Task]
     without_slot: set[Task]
+    uncommitted: set[Task]
     running: int
     reserved: int
     ended: bool
