@@ -158,8 +158,7 @@ class MapFlow:
         context = copy_context() or None
         tasks = [Task(state, item, now, context and context.copy()) for item in items]
         if state.gate is not None:
-            for task in tasks:
-                state.gate.prepare(task)
+            state.gate.prepare(*tasks)
         taken, started, pending = 0, 0, None
         with engine.lock:
             if not (self.end.over or state.ended):
