@@ -12,7 +12,7 @@ __all__ = ("AbsentItems",)
 
 _PLACES: Final = 1 << 22  #: bytes of memory; items that share one are looked for
 _MOST: Final = 200_000  #: results that are there already, and are read for this
-_AGAIN: Final = 0.005  #: seconds between two looks whether another connection has written
+_AGAIN: Final = 0.01  #: seconds between two looks whether another connection has written
 
 
 class AbsentItems:

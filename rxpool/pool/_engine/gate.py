@@ -77,13 +77,15 @@ class Gate:
         #: whether tasks that wait for the limit may be passed by others
         self.per_key = attempts.keyed
         #: whether `permit`, `unused` and `good` are enough, which need no lock
-        self.lock_free = attempts.lock_free
+        self.lock_free = attempts.lock_free or not attempts.asks
         #: a permit for an attempt that is about to start now, or -1
         self.permit: Callable[[float], int] = attempts.ask_now
         #: a permit was not needed
         self.unused: Callable[[int], None] = attempts.unused
         if self.lock_free and attempts.limit is None and attempts.breaker is not None:
             self.permit, self.unused = attempts.breaker.admit, attempts.breaker.release
+        if not attempts.asks:
+            self.permit, self.unused = _granted, _not_needed
         #: whether several tasks may be let through before they start
         self.share = attempts.share
         #: whether items are batches, so that each result of a call counts for itself
@@ -144,6 +146,8 @@ class Gate:
         attempts, extra = self._attempts, task.extra
         if self._journal is not None and (known := self._journal.answer(task)) is not None:
             return known
+        if not attempts.asks:
+            return START
         now = self._clock.now()
         if isinstance(extra.ticket, Ticket):
             extra.ticket.wake = partial(self._wake, task)  # it may be another attempt
@@ -311,6 +315,15 @@ class Gate:
             else (place, wait)
             for place, wait in found
         ]
+
+
+def _granted(now: float) -> int:
+    """Nothing has to be asked: a permit that nobody counts."""
+    return 0
+
+
+def _not_needed(permit: int) -> None:
+    """Nobody counts it."""
 
 
 def _is_list(value: Any) -> bool:
