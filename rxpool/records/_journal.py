@@ -38,13 +38,15 @@ class Journal:
 
     A run that is killed at any instant and started again with the same journal does the
     rest, and emits all: what was finished before comes from the journal.  Results are in the
-    file when `JournalRun.record` returns: a program that is killed loses none.  They are not
-    forced onto the disk one by one, so a power failure may cost the last ones, which are then
-    done again.
+    file when `JournalRun.record` returns, and a flow emits them after that: a program that is
+    killed loses none that came out.  A flow writes the results of short items together: what
+    was done in the last milliseconds before a kill, and did not come out, is done again.
+    Results are not forced onto the disk one by one, so a power failure may cost the last
+    ones, which are then done again too.
 
     Args:
         path: An SQLite file; made when it is not there.  Several processes may use it at
-            the same time.
+            the same time; what one has finished others know some milliseconds later.
         key: Gives each item its id, a str or an int.  Without it the id is the item itself
             if that is a str or an int, else its canonical JSON; an item that has none is
             `InvalidItem`.

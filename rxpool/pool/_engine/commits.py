@@ -36,15 +36,13 @@ class GroupCommit:
         with dispatcher.lock:
             following = dispatcher.slots.pass_on(task)
             pending = dispatcher.pending()
-        if following is None:
-            self.lead(flow)
         return dispatcher.conclude(task, None, following, pending)
 
     def bring(self, flow: FlowState, task: Task, row: Any) -> None:
         """Have the result of *task* written, now or with those of the next short tasks.
 
-        A worker that has more to do need not write each by itself.  It says `lead` when there
-        is nothing more; if what it does next takes long, an alarm sees to those that wait.
+        A worker that has more to do need not write each by itself; if what it does next takes
+        long, or fails, an alarm sees to those that wait.
         """
         queue = flow.policies.queue
         queue.put(task, row)

@@ -205,8 +205,6 @@ class ThreadRunner:
         if cell[0]:
             with self._dispatcher.lock:
                 flow.counts.close(cell)
-        if flow.uncommitted:
-            self._commits.lead(flow)
         if work:
             return self._go_on(task, value, context)
         return self._dispatcher.settle(task, value, error)
