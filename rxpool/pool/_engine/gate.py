@@ -50,6 +50,7 @@ class Gate:
         "queue",
         "replacement",
         "replaces",
+        "row",
         "share",
         "unused",
     )
@@ -100,6 +101,11 @@ class Gate:
         self.queue = CommitQueue(afresh(threading.Lock()))
         #: whether results may wait there: not where of two runs of an item the first one counts
         self._groups = policies.hedge is None
+        #: a good result as the journal is to keep it, for `commit`; an error if it cannot be
+        #: kept, or is none; None: nothing more is to be done
+        self.row: Callable[[Task, Any], Any] = self._row
+        if self._journal is not None and self._groups and not self.looks:
+            self.row = self._journal.row
         #: settles, with no lock held, a task whose result `row` has given
         self.commit = commit
         self._clock = clock
@@ -249,11 +255,8 @@ class Gate:
             return PartlyFailed(value) if failed else None, False
         return None, self._journal is not None
 
-    def row(self, task: Task, value: Any) -> Any:
-        """A good result as the journal is to keep it, for `commit`.
-
-        An error if it cannot be kept, or is none; None: nothing more is to be done.
-        """
+    def _row(self, task: Task, value: Any) -> Any:
+        """See `row`: where a result has to be looked at, or is written by itself."""
         flaw, kept = self._flaw(value)
         if not kept:
             return flaw

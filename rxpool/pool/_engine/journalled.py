@@ -46,10 +46,15 @@ class JournalOfFlow:
             except BaseException as error:
                 _refuse(task, error)
         try:
-            found = self._find(self._items.candidates(names))
+            some = self._items.candidates(names)
+            found = self._find(some) if some else ()
         except BaseException as error:
             for task in named:
                 _refuse(task, error)
+            return
+        if not found:
+            for name, task in zip(names, named, strict=True):
+                task.own().journalled = name, None
             return
         for name, task in zip(names, named, strict=True):
             try:
