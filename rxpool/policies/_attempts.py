@@ -5,7 +5,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 from enum import Enum, auto
 from random import random
-from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from rxpool.errors import CircuitOpen, RxPoolError
@@ -17,9 +16,13 @@ from rxpool.policies._limit import Limit, limit_door
 from rxpool.policies._limit_door import Ticket
 from rxpool.policies._retry import Retry
 
-__all__ = ("NO_BREAKER", "AttemptOptions", "AttemptPolicies", "Place", "Verdict")
+__all__ = ("NO_BREAKER", "REFUSED", "AttemptOptions", "AttemptPolicies", "Place", "Verdict")
 
 NO_BREAKER: Final = -1  #: the permit of an attempt that no breaker was asked for
+
+# What `ask_now` answers instead of a permit.
+REFUSED: Final = -1  #: the breaker lets nobody through
+_WAITS: Final = -2  #: there is a limit to be waited for
 
 #: of an item in the line of a limit: its ticket, or why it can have none; or a function that
 #: makes the ticket, where functions of the user may be called when an attempt is to start
@@ -84,7 +87,6 @@ class AttemptPolicies:
         "_account",
         "_draw",
         "_lock",
-        "_now",
         "_refusals_count",
         "_retry",
         "asks",
@@ -114,7 +116,6 @@ class AttemptPolicies:
         self._lock = lock
         self._refusals_count = refusals_count
         self._draw = draw
-        self._now: Callable[[], float] = monotonic
         self._account = BudgetAccount.of(None if retry is None else retry.open_budget())
         asked = [name for name in _ASKED_FIRST if getattr(options, name) is not None]
         self.asks = bool(asked)
@@ -126,12 +127,11 @@ class AttemptPolicies:
         self.counts = self._account is not None
 
     def follow(self, clock: Any) -> None:
-        """Take the time from *clock*, a `Clock`; that of the breaker, unless it has one.
+        """Take the time of the breaker from *clock*, a `Clock`, unless it has one.
 
         Raises:
             InvalidArgument: If one of the two is virtual and the other is not.
         """
-        self._now = clock.now
         if self.breaker is not None:
             self.breaker.follow(clock)
 
@@ -185,22 +185,25 @@ class AttemptPolicies:
     def ask_now(self, now: float) -> int:
         """A permit of 0 or more, if an attempt may start now, and nobody waits before it.
 
-        Else -1: then `ask` says why.  Only if this is `lock_free`; no place is needed.
+        Else a negative number: REFUSED by the breaker, which has counted that, so that `ask`
+        is only to be called with other numbers.  Only if this is `lock_free`; no place is
+        needed.
         """
         breaker, limit = self.breaker, self.limit
         permit = 0 if breaker is None else breaker.admit(now)
-        if permit < 0 or limit is None or limit.enter_now(now, self._now):
+        if permit < 0 or limit is None or limit.enter_now(now):
             return permit
         if breaker is not None:
             breaker.release(permit)
-        return -1
+        return _WAITS
 
     def unused(self, permit: int) -> None:
-        """What `ask_now` has granted was not needed."""
+        """What `ask_now` has granted was not needed; no lock is held."""
         if self.breaker is not None:
             self.breaker.release(permit)
         if self.limit is not None:
             self.limit.refund(None)
+            self.limit.arm()  # somebody else may wait for just that
 
     def good(self, permit: int, now: float, took: float) -> None:
         """An attempt that `ask_now` has let start ended well."""

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from rxpool._core.causes import caused
-from rxpool.policies._attempts import NO_BREAKER, AttemptPolicies, Verdict
+from rxpool.policies._attempts import NO_BREAKER, REFUSED, AttemptPolicies, Verdict
 from rxpool.policies._limit_door import Ticket
 from rxpool.timing import Clock
 
@@ -73,6 +73,9 @@ class Call:
                 self._permit, self._started = permit, now
                 policies.carry_out()
                 return True
+            if permit == REFUSED:
+                policies.carry_out()
+                raise policies.refusal(now)
         self._wake = wake
         try:
             found = policies.ask(self._ticket or self._stand_in_line, now)

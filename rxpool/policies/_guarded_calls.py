@@ -13,7 +13,7 @@ from rxpool._core.sleeper import Sleeper
 from rxpool._core.waits import LOOK
 from rxpool._forks import afresh
 from rxpool.errors import TaskTimeout
-from rxpool.policies._attempts import NO_BREAKER, AttemptPolicies
+from rxpool.policies._attempts import NO_BREAKER, REFUSED, AttemptPolicies
 from rxpool.policies._guard import Call, replaced
 from rxpool.timing import Clock
 
@@ -107,24 +107,28 @@ def _limited(
     def limited(*args: Any, **kwargs: Any) -> Any:
         began = monotonic()
         permit = ask_now(began)
-        if permit < 0:  # it has to wait, or is refused
-            return go_on(args, kwargs, new_call(args[0] if args else None, began))
         if breaker is not None:
             breaker.publish()
+        if permit >= 0:
+            try:
+                result = fn(*args, **kwargs)
+            except Exception as raised:
+                error = raised
+            except BaseException:
+                new_call(None, began, permit).cancelled()
+                raise
+            else:
+                if breaker is not None:
+                    ended = monotonic()
+                    good(permit, ended, ended - began)
+                return result
+        elif permit == REFUSED:
+            error = policies.refusal(began)
+        else:  # it has to wait
+            return go_on(args, kwargs, new_call(args[0] if args else None, began))
         try:
-            result = fn(*args, **kwargs)
-        except Exception as raised:
-            error = raised
-        except BaseException:
-            new_call(None, began, permit).cancelled()
-            raise
-        else:
-            if breaker is not None:
-                ended = monotonic()
-                good(permit, ended, ended - began)
-            return result
-        try:
-            call = new_call(args[0] if args else None, began, permit)
+            known = permit if permit >= 0 else None
+            call = new_call(args[0] if args else None, began, known)
             return go_on(args, kwargs, call, error)
         finally:
             del error

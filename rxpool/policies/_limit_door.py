@@ -54,7 +54,7 @@ class LimitDoor:
         uniform: Whether all items are the same to it: `enter_now` is to be asked first, and
             needs no ticket.
         shares: Whether several items may be granted what they need before they begin.
-        now: The clock of whoever came last.
+        now: The clock of whoever came last with a ticket.
         stored: The parts that have a store.
     """
 
@@ -87,10 +87,9 @@ class LimitDoor:
         keys, costs = zip(*[part.ask(item) for part in parts], strict=True)
         return Ticket(keys, costs, wake, clock)
 
-    def enter_now(self, now: float, clock: Callable[[], float]) -> bool:
+    def enter_now(self, now: float) -> bool:
         """Take what any item needs, if that is there and nobody waits; only if `uniform`."""
         with LIMITS_LOCK:
-            self.now = clock
             return self.state.enter_now(now)
 
     def enter(self, ticket: Ticket, now: float) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from rxpool._core.causes import as_failure, caused, ends_program
 from rxpool._forks import afresh
 from rxpool.policies import Hedge
-from rxpool.policies._attempts import AttemptOptions, AttemptPolicies, Verdict
+from rxpool.policies._attempts import REFUSED, AttemptOptions, AttemptPolicies, Verdict
 from rxpool.policies._budget import BudgetAccount
 from rxpool.policies._limit_door import Ticket
 from rxpool.pool._engine.journalled import JournalOfFlow
@@ -153,6 +153,9 @@ class Gate:
             if permit >= 0:
                 task.admit(permit)
                 return START
+            if permit == REFUSED:
+                self._later(attempts.effects())
+                return attempts.refusal(now)
             if attempts.limit is not None:
                 extra = task.own()
                 wake = partial(self._wake, task)
@@ -174,6 +177,13 @@ class Gate:
         """A task that waited in line does so no longer."""
         self._attempts.leave(task.extra.ticket)
         self._later(self._attempts.effects())
+
+    def passed(self, task: Task) -> None:
+        """A task that had begun to wait has a permit: it waits no longer."""
+        extra = task.extra
+        if extra.asked is not None:
+            extra.held = self._clock.now() - extra.asked
+        self.leave(task)
 
     def succeeded(self, task: Task, now: float) -> None:
         """An attempt ended well."""
