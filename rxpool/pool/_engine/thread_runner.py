@@ -166,6 +166,8 @@ class ThreadRunner:
             following.attempts += 1
             if gate is not None:
                 following.permit = permit
+                if following.extra.asked is not None:
+                    dispatcher.passed(following)
             following.running = following.slot = True
             following.note = note
             task.slot = False
