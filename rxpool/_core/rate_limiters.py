@@ -74,8 +74,6 @@ class TokenBucket:
         empty = self.empty if self.empty > full else full
         if empty + cost * interval > now + late or self.blocked > now + late or self.cooldown:
             return False
-        if cost > self.burst:
-            empty = max(self.empty, now - cost * interval)
         self.empty = empty + cost * interval
         return True
 

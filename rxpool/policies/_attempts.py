@@ -195,11 +195,12 @@ class AttemptPolicies:
         return self.breaker is None or self.breaker.clean
 
     def unused(self, permit: int) -> None:
-        """What `ask_now` has granted was not needed."""
+        """What `ask_now` has granted was not needed; no lock is held."""
         if self.breaker is not None:
             self.breaker.release(permit)
         if self.limit is not None:
             self.limit.refund(None)
+            self.limit.arm()  # somebody else may wait for just that
 
     def good(self, permit: int, now: float, took: float) -> None:
         """An attempt that `ask_now` has let start ended well."""

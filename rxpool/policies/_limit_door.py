@@ -87,7 +87,7 @@ class LimitDoor:
         keys, costs = zip(*[part.ask(item) for part in parts], strict=True)
         return Ticket(keys, costs, wake, clock)
 
-    def enter_now(self, now: float, clock: Callable[[], float] | None) -> bool:
+    def enter_now(self, now: float, clock: Callable[[], float] | None = None) -> bool:
         """Take what any item needs, if that is there and nobody waits; only if `uniform`."""
         with LIMITS_LOCK:
             if clock is not None:

@@ -113,6 +113,13 @@ class Dispatcher:
                 return  # one of them has forked: the others are the parent's
             call()
 
+    def passed(self, task: Task) -> None:
+        """A worker has *task*, which had begun to wait for a limit, and a permit for it."""
+        with self.lock:
+            task.flow.parking.passed(task)
+            pending = self.pending()
+        self.carry_out(pending)
+
     # -- tasks ------------------------------------------------------------------------
 
     def start(self, tasks: Sequence[Task]) -> None:

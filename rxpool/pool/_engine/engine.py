@@ -40,7 +40,8 @@ class Engine:
         self.clock = backend.clock
         self.now = backend.clock.now
         self.lock = threading.RLock()
-        self.slots = Slots(slots, threading.Lock)
+        # Re-entrant, as the lock is: a finaliser, or a signal, may end a flow anywhere.
+        self.slots = Slots(slots, threading.RLock)
         self.slots.max_bytes = backend.max_bytes
         self.effects = self.slots.effects
         self.registry = Registry(name, self.slots, self.lock)

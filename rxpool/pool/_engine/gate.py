@@ -187,6 +187,13 @@ class Gate:
         self._attempts.leave(task.extra.ticket)
         self._later(self._attempts.effects())
 
+    def passed(self, task: Task) -> None:
+        """A task that had begun to wait has a permit: it waits no longer."""
+        extra = task.extra
+        if extra.asked is not None:
+            extra.held = self._clock.now() - extra.asked
+        self.leave(task)
+
     def succeeded(self, task: Task, now: float) -> None:
         """An attempt ended well."""
         permit = task.permit

@@ -182,6 +182,8 @@ class ThreadRunner:
                 following.permit = permit
                 if following.extra.journalled[1] is not None:  # it need not run
                     return self._stop_lock_free(task, cell, False, following)
+                if following.extra.asked is not None:
+                    dispatcher.passed(following)
             following.attempts += 1
             following.running = following.slot = True
             following.note = note

@@ -14,7 +14,7 @@ from rxpool.pool._flows.given import Give, give_outcome, give_value
 from rxpool.pool._flows.on_failure import OnFailure
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._state.flow_state import FlowState
-from rxpool.pool._state.task import Task
+from rxpool.pool._state.task import READY, Task
 
 __all__ = ("ObserverDelivery",)
 
@@ -153,7 +153,12 @@ class ObserverDelivery:
                 return entry
             token.release()
             if results.ordered:
-                break  # the head of the line is not done
+                # Look again: who has made the head of the line ready may have found it taken.
+                try:
+                    if not results.line[0].placed & READY:
+                        break
+                except IndexError:  # it was fetched meanwhile
+                    break
         if state.ended and state.finished and token.acquire(False):
             return _END
         return None
@@ -201,7 +206,8 @@ class ObserverDelivery:
 
     def _deliver_in_order(self) -> bool:
         """Deliver what has its turn, unless somebody does; whether that took time here."""
-        results, token = self.state.results, self._token
+        state, token = self.state, self._token
+        results = state.results
         told = False
         # Look again each time: what came in meanwhile was left by one who found it taken.
         while results.ready and token.acquire(False):
@@ -211,12 +217,14 @@ class ObserverDelivery:
                 if entry is None:
                     break
                 told = True
+                if state.waiting and not state.runnable:  # there is room for it, from now on
+                    self._engine.dispatcher.wake_producers(state)
                 self.send(entry)
             token.release()
             if self.emit_lock_free is None or self.end.over:
                 break
         if told:
-            self._engine.dispatcher.wake_producers(self.state)
+            self._engine.dispatcher.wake_producers(state)
         return told
 
     def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:

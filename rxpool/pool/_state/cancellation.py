@@ -24,6 +24,7 @@ class Cancellation:
         """Take a task that waits out."""
         flow = self._flow
         flow.waiting.remove(task)
+        flow.results.remove(task)  # one that had to wait for a limit has its place
         self.cancel(task, reason, keep=False)
 
     def waiting(self, reason: str, keep: bool) -> None:

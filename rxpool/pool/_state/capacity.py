@@ -127,9 +127,12 @@ class Capacity:
         inside = flow.running + flow.reserved + len(flow.uncommitted) + flow.undelivered
         return self.max_pending + limit - inside
 
-    def to_reserve(self, limit: int) -> int:
-        """How many more may be handed over together with one that has started."""
-        return sys.maxsize if self.counts_once else self.to_start(limit)
+    def to_reserve(self, limit: int, head: Task) -> int:
+        """How many more may be handed over behind *head*, as one lot."""
+        most = self.to_start(limit)
+        if self.counts_once:  # with *head*, or else by its own first
+            return sys.maxsize if most > 0 or head.may_lead else 0
+        return most
 
     @property
     def counts_once(self) -> bool:

@@ -181,29 +181,33 @@ class FlowState:
             return partial(self.results.take, self.waiting)  # type: ignore[arg-type]
         return self.waiting.popleft
 
-    def pop_waiting(self) -> Task | None:
-        """The task that is to start next, or None."""
+    def pop_waiting(self, bounded: bool = True) -> Task | None:
+        """The task that is to start next, or None; *bounded* as in `InputOrder.take`.
+
+        Workers may have taken what there was room for when the bounds were asked.
+        """
         try:
             if self.results.ordered:
-                return self.results.take(self.waiting, False)  # type: ignore[union-attr,arg-type]
+                return self.results.take(self.waiting, bounded)  # type: ignore[union-attr,arg-type]
             return self.waiting.popleft()
         except IndexError:
             return None
 
-    def pop_admitted(self, most: int) -> list[Task]:
-        """Up to so many tasks that may start now, each at its place in the results."""
+    def pop_admitted(self, head: Task, most: int) -> list[Task]:
+        """Up to so many tasks that may start behind *head*, each at its place."""
         if self.sorted is not None and self.gate is None:
             return self.sorted.pop_several(most)
         found: list[Task] = []
-        capacity, limit = self.capacity, self.capacity.limit()
+        capacity, leader = self.capacity, head if head.may_lead else None
         for _ in range(most):
-            if self.parking.head is not None or capacity.to_reserve(limit) <= 0:
+            full = not capacity.counts_once and capacity.to_start(capacity.limit()) <= 0
+            if full or self.parking.head is not None:
                 break
             task = self.pop_oldest() if self.sorted is None else self.pop_waiting()
             if task is None:
                 break
             if self.gate is None or self.parking.admits(task):
-                self.results.place(task, self.capacity.counts_once)
+                leader = self._place_behind(leader, task)
                 found.append(task)
         return found
 
@@ -250,12 +254,26 @@ class FlowState:
         if self.results.ordered:
             self.results.place(task)
 
-    def reserve(self, chunk: Sequence[Task]) -> None:
-        """Tasks are to run behind another in its slot."""
+    def _place_behind(self, leader: Task | None, task: Task) -> Task | None:
+        """*task* is in a lot that counts with *leader*, or by its own first: who that is now.
+
+        Each lot counts, also where a worker that is never idle is handed one behind another.
+        """
+        if not self.results.ordered or task.placed:
+            return leader
+        if leader is None or not self.capacity.counts_once:
+            self.results.place(task)
+            return task
+        leader.lead()
+        self.results.place(task, True)
+        return leader
+
+    def reserve(self, head: Task, chunk: Sequence[Task]) -> None:
+        """Tasks are to run behind *head* in its slot."""
         if self.results.ordered:
-            behind = self.capacity.counts_once
+            leader = head if head.may_lead else None
             for task in chunk:
-                self.results.place(task, behind)
+                leader = self._place_behind(leader, task)
         self.tasks.update(chunk)
         self.reserved += len(chunk)
 
@@ -358,8 +376,6 @@ class FlowState:
         if self.gate is not None:
             self.gate.succeeded(task, now)
         self.stop(task)
-        if self.sorted is not None:
-            self.release_key(task)
         started = task.started
         task.took = 0.0 if started is NOT_YET else max(0.0, now - started)
         task.value = value
@@ -368,6 +384,8 @@ class FlowState:
         if self.effects.recording:
             self.effects.settled(task)
         self.results.put(task)
+        if self.sorted is not None:  # only now: who takes the next one may not need the lock
+            self.release_key(task)
         if self.waiting and not self.runnable:
             self.mark_runnable()
         return True
@@ -390,7 +408,6 @@ class FlowState:
         if can_be_halved(task, error):
             self.settlement.exchange(task, halves(task))
             return True
-        self.release_key(task)
         task.took = max(0.0, now - start_of(task, now))
         task.error = error
         if withdrawn:
@@ -400,6 +417,7 @@ class FlowState:
             self.counts.failed += 1
         self.effects.settled(task)
         self.results.put(task)
+        self.release_key(task)
         self.mark_runnable()
         return True
 

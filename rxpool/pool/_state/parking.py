@@ -46,8 +46,8 @@ class Parking:
             return False
         if type(verdict) is Known:
             flow.place(task)
-            flow.release_key(task)
             flow.settlement.succeed(task, verdict.value)
+            flow.release_key(task)
             flow.effects.deliverable.append(flow)
             return False
         flow.effects.refused(task, verdict)
@@ -91,6 +91,14 @@ class Parking:
         flow.gate.leave(task)  # if there is no slot for it, others may pass
         flow.mark_runnable()
 
+    def passed(self, task: Task) -> None:
+        """A worker took *task*, with a permit, when it had just begun to wait for the gate."""
+        flow = self._flow
+        flow.gate.passed(task)
+        if self.head is task:
+            self.head = None
+            flow.mark_runnable()
+
     def next_attempt(self, task: Task) -> Task | None:
         """Another attempt is to be made of a task that failed; None: it was cancelled."""
         if task not in self.tasks:
@@ -117,12 +125,12 @@ class Parking:
         if error is not None and can_be_halved(task, error):
             flow.settlement.exchange(task, halves(task))
             return
-        flow.release_key(task)
-        flow.mark_runnable()  # another of its key may start
         if error is not None:
             flow.settlement.fail(task, error)
-            return
-        flow.settlement.succeed(task, value)
+        else:
+            flow.settlement.succeed(task, value)
+        flow.release_key(task)  # only now: who takes the next one may not need the lock
+        flow.mark_runnable()
 
     def fail(self, task: Task, error: BaseException) -> bool:
         """A task that waits, here or for a slot, has failed; False if it does not any more."""

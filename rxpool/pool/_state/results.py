@@ -199,7 +199,10 @@ class InputOrder:
     def fetch(self) -> Any:
         """The next `Task` or `Part` to deliver, or None."""
         if self.done:
-            return self.done.popleft()
+            try:
+                return self.done.popleft()
+            except IndexError:  # discarded on another thread
+                return None
         with self.guard:
             if not self.line:
                 return None
@@ -208,8 +211,8 @@ class InputOrder:
                 return Part(head.extra.parts.popleft())
             if not head.placed & READY:
                 return None
-            self.line.popleft()
             self._behind -= bool(head.placed & BEHIND)
+            self.line.popleft()
             return head
 
     def fetch_all(self) -> list[Any]:

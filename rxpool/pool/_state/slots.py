@@ -184,7 +184,7 @@ class Slots:
         """
         if not flow.waiting or not self._may_take(flow, nested):
             return None
-        waiting = flow.pop_waiting()
+        waiting = flow.pop_waiting(not nested or flow.capacity.concurrency is not None)
         if waiting is None or (flow.gate is not None and not flow.parking.admits(waiting)):
             return None
         return flow.start(waiting)
@@ -233,13 +233,13 @@ class Slots:
         capacity = flow.capacity
         if fairly:
             most = min(most, -(-len(waiting) // capacity.limit()))
-        most = min(most, capacity.to_reserve(capacity.limit()))
+        most = min(most, capacity.to_reserve(capacity.limit(), task))
         if flow.sorted is None and flow.gate is None:
             pop = waiting.popleft
             chunk = [pop() for _ in range(min(most, len(waiting)))]
         else:
-            chunk = flow.pop_admitted(most)
-        flow.reserve(chunk)
+            chunk = flow.pop_admitted(task, most)
+        flow.reserve(task, chunk)
         return chunk
 
     def give_back(self, chunk: Sequence[Task]) -> None:

@@ -7,6 +7,7 @@ from rxpool.errors import TaskCancelled
 
 __all__ = (
     "BEHIND",
+    "LEADS",
     "NOT_YET",
     "NO_EXTRA",
     "PLACED",
@@ -24,6 +25,7 @@ __all__ = (
 # Of a task's place in the order of results, as bits.
 PLACED: Final = 1  #: it has one
 BEHIND: Final = 2  #: the same; it came with one before it, and counts together with that
+LEADS: Final = 8  #: others came with it, so it counts for them
 READY: Final = 4  #: it is done, and can be fetched when its turn comes
 
 NOT_YET: Final[Any] = None  #: in the place of a time or a result that is still to come
@@ -164,6 +166,15 @@ class Task:
     def take_place(self, place: int = PLACED) -> None:
         """It has a place in the order of results; *place* says which, PLACED or BEHIND."""
         self.placed = place
+
+    @property
+    def may_lead(self) -> bool:
+        """Whether it counts among those that are not done, and so far for itself alone."""
+        return self.placed == PLACED
+
+    def lead(self) -> None:
+        """Others that come with it have their places, and count together with it."""
+        self.placed |= LEADS
 
     def be_ready(self) -> None:
         """All that becomes of it is written: it can be fetched when its turn comes."""
