@@ -184,14 +184,55 @@ def test_other_actions_of_the_thread_have_their_turn():
     assert seen.index("b") < 1000
 
 
-def test_reading_stops_after_a_while_and_goes_on():
-    """What was read by then is handed over; False says that it was all."""
+def test_items_that_are_there_are_read_together():
+    """False says that it was all."""
     ahead = []
-    slow = (pause(number) for number in range(3))
-    assert read_ahead(slow, 10, ahead)
-    assert ahead == [0]
-    assert read_ahead(slow, 1, ahead)
-    assert ahead == [0, 1]
-    quick = iter(range(5))
-    assert not read_ahead(quick, 10, ahead)
-    assert ahead == [0, 1, 0, 1, 2, 3, 4]
+    numbers = iter(range(5))
+    assert read_ahead(numbers, 3, ahead)
+    assert ahead == [0, 1, 2]
+    assert not read_ahead(numbers, 3, ahead)
+    assert ahead == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("make", [lambda: (n for n in range(3)), lambda: map(abs, range(3))])
+def test_what_may_wait_for_its_next_item_is_read_one_by_one(make):
+    """What was read is handed over before."""
+    ahead, items = [], make()
+    for number in range(3):
+        assert read_ahead(items, 10, ahead)
+        assert ahead == list(range(number + 1))
+    assert not read_ahead(items, 10, ahead)
+
+
+def test_an_input_that_breaks_off_while_it_is_read():
+    """What was read before is there."""
+    ahead, items = [], iter(changed := {1: 1, 2: 2})
+    assert read_ahead(items, 1, ahead)
+    changed[3] = 3
+    with pytest.raises(RuntimeError, match="changed size"):
+        read_ahead(items, 5, ahead)
+    assert ahead == [1]
+
+
+@pytest.mark.parametrize("flow", ["imap", "pull"])
+def test_an_item_runs_while_the_input_waits_for_the_next(flow):
+    """However quickly the reader came to wait."""
+    gate, ran = threading.Event(), threading.Event()
+
+    def items():
+        yield 1
+        assert ran.wait(WAIT), "the first item waits for the second"
+        gate.set()
+        yield 2
+
+    def work(item):
+        ran.set()
+        return item
+
+    with WorkerPool(2) as pool:
+        if flow == "imap":
+            assert sorted(pool.imap(work, items())) == [1, 2]
+        else:
+            stream = pool.pull(items()).pipe(pool.map(work), ro.to_list())
+            assert sorted(stream.run()) == [1, 2]
+    assert gate.is_set()

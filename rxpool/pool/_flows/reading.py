@@ -1,6 +1,7 @@
 """How input is read ahead: several items between two looks at anything else."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from time import perf_counter
 from typing import Any, Final
@@ -9,20 +10,45 @@ __all__ = ("READ_MOST", "read_ahead")
 
 READ_MOST: Final = 512  #: items read between two looks at anything else
 _READ_FOR: Final = 0.0005  #: seconds that input is read for before results are looked at again
+_READ_AT_ONCE: Final = 32  #: items read between two looks at the clock
+
+_KNOWN: Final[tuple[Iterable[Any], ...]] = (
+    [],
+    (),
+    set(),
+    {},
+    {}.values(),
+    {}.items(),
+    "",
+    b"",
+    range(1),
+    range(1 << 70),
+    deque(),
+)
+#: iterators that have their items already: nobody waits for the next one
+_AT_HAND: Final = frozenset(type(iter(each)) for each in _KNOWN)
 
 
 def read_ahead(items: Iterator[Any], room: int, ahead: list[Any]) -> bool:
-    """Read *room* items into *ahead*, or fewer if that takes long; False: that was all.
+    """Read *room* items into *ahead*, or fewer; False: that was all.
 
-    The clock is asked for each item, as any of them may have been waited for, and those
-    before it are to be handed over first.  What *items* raises comes out; *ahead* has what was
-    read before.
+    Several only where all are there already.  Anything else may wait before the next item, for
+    ever if need be, and what was read is to be handed over first: so that is read one by one.
+    What *items* raises comes out; *ahead* has what was read before.
     """
-    until = perf_counter() + _READ_FOR
-    left = room
-    for item in islice(items, room):
-        ahead.append(item)
-        left -= 1
-        if perf_counter() > until:
+    if type(items) not in _AT_HAND:
+        for item in items:
+            ahead.append(item)
             return True
-    return left == 0
+        return False
+    until = perf_counter() + _READ_FOR
+    while room > 0:
+        some = min(room, _READ_AT_ONCE)
+        before = len(ahead)
+        ahead.extend(islice(items, some))
+        if len(ahead) - before < some:
+            return False
+        room -= some
+        if perf_counter() > until:
+            break
+    return True
