@@ -1,16 +1,17 @@
 """How `imap` and `pull` read their input: several items at once, each handed over in time."""
 
 import threading
+from contextlib import suppress
 
 import pytest
 import reactivex as rx
 from reactivex import operators as ro
 from reactivex.scheduler import CurrentThreadScheduler
 
-from rxpool import WorkerPool
+from rxpool import PoolClosed, TaskCancelled, WorkerPool
 from rxpool.pool._flows import subscription
 from rxpool.pool._flows.reading import read_ahead
-from tests.waiting import WAIT
+from tests.waiting import WAIT, eventually
 
 
 class Gated:
@@ -159,16 +160,11 @@ def test_what_was_read_before_the_input_failed_comes_out():
 
 def test_who_left_gets_nothing_more(many):
     """And the input is read no further."""
-    read = []
-
-    def items():
-        for number in range(10_000):
-            read.append(number)
-            yield number
-
+    numbers = iter(list(range(10_000)))
     with WorkerPool(1) as pool:
-        assert len(pool.pull(items()).pipe(pool.map(abs), ro.take(3), ro.to_list()).run()) == 3
-    assert len(read) < 10_000
+        stream = pool.pull(numbers).pipe(pool.map(abs), ro.take(3), ro.to_list())
+        assert len(stream.run()) == 3
+    assert next(numbers) < 10_000
     assert many
 
 
@@ -236,3 +232,96 @@ def test_an_item_runs_while_the_input_waits_for_the_next(flow):
             stream = pool.pull(items()).pipe(pool.map(work), ro.to_list())
             assert sorted(stream.run()) == [1, 2]
     assert gate.is_set()
+
+
+@pytest.mark.usefixtures("frantic")
+@pytest.mark.parametrize("order", ["completion", "input"])
+def test_whatever_was_read_runs_while_the_reader_waits(order):
+    """Bursts of items, and after each the input waits until all of it has run.
+
+    Catches a `Dispatcher.pending` that does not take what was read, and a reader that looks for
+    a free slot before it leaves the item.
+    """
+    with WorkerPool(3) as pool:
+        for round_ in range(200):
+            ran = threading.Semaphore(0)
+
+            def items(bursts=(1, 2, 7, 1 + round_ % 5), ran=ran):
+                for burst in bursts:
+                    yield from range(burst)
+                    for _ in range(burst):
+                        assert ran.acquire(timeout=WAIT), "what was read does not run"
+
+            def work(item, ran=ran):
+                ran.release()
+                return item
+
+            results = list(pool.imap(work, items(), order=order))
+            assert len(results) == 11 + round_ % 5
+
+
+def test_what_was_read_is_not_lost_when_the_pool_closes():
+    """An iterator that never gives more is cut; what it gave has an outcome."""
+    gate, inside = threading.Event(), threading.Event()
+    ran = []
+
+    def items():
+        yield from range(5)
+        inside.set()
+        gate.wait(WAIT)
+
+    def work(item):
+        ran.append(item)
+        inside.wait(WAIT)
+        return item
+
+    results = []
+    pool = WorkerPool(1)
+
+    def consume():
+        with suppress(PoolClosed):
+            results.extend(pool.imap(work, items()))
+
+    reader = threading.Thread(target=consume)
+    reader.start()
+    assert inside.wait(WAIT)
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    eventually(lambda: len(ran) == 5)
+    gate.set()
+    reader.join(WAIT)
+    closing.join(WAIT)
+    assert sorted(ran) == list(range(5))
+    report = pool.report()
+    assert (report.accepted, report.succeeded) == (5, 5)
+
+
+def test_what_was_read_is_given_up_with_the_rest():
+    """By a pool that is terminated while the reader waits."""
+    gate, inside = threading.Event(), threading.Event()
+
+    def items():
+        yield from range(5)
+        inside.set()
+        gate.wait(WAIT)
+
+    def work(item):
+        gate.wait(WAIT)
+        return item
+
+    pool = WorkerPool(1)
+
+    def consume():
+        with suppress(PoolClosed, TaskCancelled):
+            list(pool.imap(work, items()))
+
+    reader = threading.Thread(target=consume)
+    reader.start()
+    assert inside.wait(WAIT)
+    pool.terminate()
+    gate.set()
+    reader.join(WAIT)
+    assert not reader.is_alive()
+    report = pool.report()
+    assert report.in_flight == 0
+    assert report.accepted == report.cancelled + report.succeeded

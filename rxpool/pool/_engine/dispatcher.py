@@ -57,6 +57,8 @@ class Dispatcher:
     def pending(self) -> Pending | None:
         """What the changes just made ask for, to be given to `carry_out`.  Locked."""
         slots, effects, producers = self.slots, self.effects, self.producers
+        if slots.reading and slots.free > 0:
+            slots.take_ahead()
         started = slots.fill() if slots.free > 0 and slots.ring else ()
         if producers.waiting:
             producers.release_drained()

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextvars import copy_context
+from itertools import islice
+from time import perf_counter
 from typing import Any
 
 from rxpool._core.causes import as_failure, ends_program
@@ -15,7 +17,7 @@ from rxpool.pool._flows.fetched import Fetched
 from rxpool.pool._flows.on_failure import OnFailure
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._flows.outcome import outcome_of
-from rxpool.pool._flows.reading import READ_MOST, read_ahead
+from rxpool.pool._flows.reading import READ_FOR, READ_MOST, at_hand, read_ahead
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
 
@@ -49,6 +51,7 @@ class ImapFlow:
         engine.failures.guard(state, options.policies, options.fn)
         self._on_failure = OnFailure(options.on_failure, self.name, options.max_failures)
         self._rank = options.rank if options.sorts else None
+        self._reads_on = self._rank is None and state.gate is None
         self._items: Iterator[Any] | None = iter(items)
         self._read_ahead: list[Any] = []  # read and not accepted yet
         self._error: BaseException | None = None  # of the input; raised after the results
@@ -320,6 +323,9 @@ class ImapFlow:
         """Read input and hand it over, as much as there is room for."""
         state, engine, ahead = self.state, self._engine, self._read_ahead
         items = self._items  # a closing pool takes it away
+        if items is not None and not ahead and self._reads_on and not at_hand(items):
+            self._read_on(items)
+            return
         if items is not None and not ahead:
             # An item read is an item ahead: never more than will surely be taken.
             room = max(1, min(state.capacity.to_read(), READ_MOST))
@@ -354,6 +360,42 @@ class ImapFlow:
             pending = engine.dispatcher.pending()
         if started:
             engine.dispatcher.start(tasks[:started])
+        engine.dispatcher.carry_out(pending)
+        if state.times.deadline is not None and not state.times.armed:
+            engine.timeouts.watch(state)
+
+    def _read_on(self, items: Iterator[Any]) -> None:
+        """Read an input that may wait: who has nothing to do meanwhile takes what was read."""
+        state, engine = self.state, self._engine
+        slots, now, room = engine.slots, engine.now, max(1, state.capacity.to_read())
+        context = copy_context() or None
+        until = perf_counter() + READ_FOR
+        slots.reading[state] = None
+        try:
+            for item in islice(items, room):
+                state.ahead.append(
+                    Task(state, item, now(), None if context is None else context.copy())
+                )
+                if slots.free > 0 or perf_counter() > until:
+                    break
+                room -= 1
+            else:
+                if room:
+                    self._items = None
+        except BaseException as error:
+            if ends_program(error):
+                raise  # now, not when what runs is done
+            self._items, self._error = None, as_failure(error)
+        finally:
+            del slots.reading[state]
+        with engine.lock:
+            if state.ended:
+                self._refused = self._refused or bool(state.ahead)
+                state.ahead.clear()
+            state.take_ahead()
+            if self._all_read:
+                state.end()
+            pending = engine.dispatcher.pending()
         engine.dispatcher.carry_out(pending)
         if state.times.deadline is not None and not state.times.armed:
             engine.timeouts.watch(state)

@@ -22,7 +22,7 @@ from rxpool.backends._awaiting import as_coroutine
 from rxpool.errors import PoolClosed
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.pull_source import PullSource
-from rxpool.pool._flows.reading import read_ahead
+from rxpool.pool._flows.reading import at_hand, read_ahead
 from rxpool.pool._flows.subscription import MapFlow
 
 __all__ = ("pull",)
@@ -248,7 +248,7 @@ class _Reader(PullSource):
     def _flow_below(self) -> MapFlow | None:
         """The flow that this feeds, if nothing is in between and it takes several at once."""
         inlet = self._inlet
-        if not (isinstance(inlet, MapFlow) and inlet.takes_many):
+        if not (isinstance(inlet, MapFlow) and inlet.takes_many and at_hand(self._items)):
             return None
         # The observer is the one that `subscribe` wraps a function in.
         given: object = getattr(self._observer, "_on_next", None)

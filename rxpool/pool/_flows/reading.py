@@ -6,10 +6,10 @@ from itertools import islice
 from time import perf_counter
 from typing import Any, Final
 
-__all__ = ("READ_MOST", "read_ahead")
+__all__ = ("READ_FOR", "READ_MOST", "at_hand", "read_ahead")
 
 READ_MOST: Final = 512  #: items read between two looks at anything else
-_READ_FOR: Final = 0.0005  #: seconds that input is read for before results are looked at again
+READ_FOR: Final = 0.0005  #: seconds that input is read for before results are looked at again
 _READ_AT_ONCE: Final = 32  #: items read between two looks at the clock
 
 _KNOWN: Final[tuple[Iterable[Any], ...]] = (
@@ -29,6 +29,11 @@ _KNOWN: Final[tuple[Iterable[Any], ...]] = (
 _AT_HAND: Final = frozenset(type(iter(each)) for each in _KNOWN)
 
 
+def at_hand(items: Iterator[Any]) -> bool:
+    """Whether *items* has them all, so that nobody waits for the next one."""
+    return type(items) in _AT_HAND
+
+
 def read_ahead(items: Iterator[Any], room: int, ahead: list[Any]) -> bool:
     """Read *room* items into *ahead*, or fewer; False: that was all.
 
@@ -36,12 +41,12 @@ def read_ahead(items: Iterator[Any], room: int, ahead: list[Any]) -> bool:
     ever if need be, and what was read is to be handed over first: so that is read one by one.
     What *items* raises comes out; *ahead* has what was read before.
     """
-    if type(items) not in _AT_HAND:
+    if not at_hand(items):
         for item in items:
             ahead.append(item)
             return True
         return False
-    until = perf_counter() + _READ_FOR
+    until = perf_counter() + READ_FOR
     while room > 0:
         some = min(room, _READ_AT_ONCE)
         before = len(ahead)

@@ -40,6 +40,7 @@ class FlowState:
     """
 
     __slots__ = (
+        "ahead",
         "binding",
         "bisect",
         "cancellation",
@@ -113,6 +114,8 @@ class FlowState:
         self.chunkable = self.capacity.keeps_all
         self.counts = FlowCounts()
         self.cancellation = Cancellation(self)
+        #: read and not brought by a reader that may wait for more: see `Slots.reading`
+        self.ahead: deque[Task] = deque()
         self.runnable = False  # in the ring of those that may have something to start
         self.ended = False
         self.binding: Any = None
@@ -130,8 +133,18 @@ class FlowState:
         self.gate = policies if policies.admits else None
 
     def end(self) -> None:
-        """Nothing is accepted any more."""
+        """Nothing is accepted any more, but for what was read already."""
+        self.take_ahead()
         self.ended = True
+
+    def take_ahead(self) -> None:
+        """Accept what was read; there is room for it."""
+        ahead = self.ahead
+        if ahead and not self.ended:
+            self.counts.accepted += len(ahead)
+            while ahead:
+                self.waiting.append(ahead.popleft())
+            self.mark_runnable()
 
     def remember(self, note: Any) -> None:
         """What the backend notes of the flow."""
@@ -451,6 +464,7 @@ class FlowState:
             self.without_slot,
             self.parked,
             self.uncommitted,
+            self.ahead,
         ):
             inside.clear()  # where it is: a worker that forked may be on its way through it
         self.results.forsake()

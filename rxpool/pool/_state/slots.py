@@ -26,7 +26,7 @@ _MANY_DROPS: Final = 1024
 class Slots:
     """The slots of a pool and the flows that share them, in turn."""
 
-    __slots__ = ("effects", "free", "guard", "max_bytes", "ring", "total")
+    __slots__ = ("effects", "free", "guard", "max_bytes", "reading", "ring", "total")
 
     def __init__(
         self, total: int, guard: Callable[[], AbstractContextManager[Any]] = nullcontext
@@ -39,6 +39,10 @@ class Slots:
         self.free: int = total  #: below 0 while more runs than a reduced number of slots
         self.ring: deque[FlowState] = deque()  # flows that may have something to start
         self.effects = Effects()
+        #: flows whose readers may be waiting for the next item.  A reader leaves what it has
+        #: read in `FlowState.ahead`, then looks for a free slot; a slot is free first, then
+        #: `take_ahead` looks there: so one of the two sees the other
+        self.reading: dict[FlowState, None] = {}
 
     # -- what comes in ----------------------------------------------------------------------
 
@@ -97,6 +101,11 @@ class Slots:
             flow.waiting.extend(more)
             flow.mark_runnable()
         return taken + len(more), started
+
+    def take_ahead(self) -> None:
+        """There is a free slot: what readers have in hand may use it."""
+        for flow in list(self.reading):
+            flow.take_ahead()
 
     def force(self, flow: FlowState, task: Task) -> None:
         """Let a task wait though there is no room."""
