@@ -58,7 +58,7 @@ class ThreadRunner:
     def _step(self, task: Task, note: Any) -> Task | None:
         """Run one task and settle it under the lock."""
         task.note = note
-        if self._dispatcher.telemetry.heard:
+        if self._dispatcher.telemetry.logs_starts:
             self._dispatcher.telemetry.starting(task)
         task.started = self._dispatcher.now()
         if task.settled:  # cancelled before it started
@@ -106,7 +106,7 @@ class ThreadRunner:
         known: Any = None  # a type that is known to be no work
         gate, permit = flow.gate, -1
         task.note = note
-        if telemetry.heard:
+        if telemetry.logs_starts:
             telemetry.starting(task)
         started = now()
         while True:
@@ -145,7 +145,7 @@ class ThreadRunner:
             cell[0] += 1
             if gate is not None:
                 gate.good(task, ended)
-            if telemetry.heard:
+            if telemetry.measuring:
                 telemetry.succeeded(task, ended)
             started = now() if emit(task) else ended
             if not task.slot:  # the subscriber waited for this pool
@@ -166,7 +166,7 @@ class ThreadRunner:
             task.slot = False
             stack[-1] = task = following
             add(task)
-            if telemetry.heard:
+            if telemetry.logs_starts:
                 telemetry.starting(task)
             if flow.cancellation.reason is not None:
                 # The flow is being cancelled, perhaps without having seen this task.

@@ -1,0 +1,79 @@
+"""`MonitorFeed`: how a pool's ``monitor=`` is told, in lots if it can take them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reactivex.abc import ObserverBase
+
+from rxpool.events import MetricEvent, Monitor
+from rxpool.metrics._monitor import intake_of
+from rxpool.pool._state.task import NO_EXTRA, NOT_YET, Extra, Task
+
+__all__ = ("MonitorFeed",)
+
+
+class MonitorFeed(ObserverBase[MetricEvent]):
+    """The `monitor=` of a pool: it sees no end, as it may belong to several.
+
+    A `PerformanceMonitor` is given numbers of tasks that went well the first time by `take`
+    and `take_all`, all else as events.  Tasks come from any thread, and no lock is needed.
+    """
+
+    def __init__(self, monitor: Monitor, pool: dict[str, str], good: dict[str, str]) -> None:
+        self._take: Any = getattr(monitor, "on_next", monitor)
+        measured = (("rxpool.task.duration", "s", good), ("rxpool.task.wait", "s", pool))
+        self._intake = intake_of(monitor, measured, ("rxpool.tasks", "{task}", good))
+
+    def on_next(self, value: MetricEvent) -> None:
+        """Take one event."""
+        self._take(value)
+
+    def on_error(self, error: Exception) -> None:
+        """Never called."""
+
+    def on_completed(self) -> None:
+        """The pool is closed."""
+        self.leave()
+
+    @property
+    def by_lots(self) -> bool:
+        """Whether it takes numbers of tasks."""
+        return self._intake is not None
+
+    def take(self, task: Task, ended: float) -> bool:
+        """A task ended well; False if that is to be told by events."""
+        intake, started = self._intake, task.started
+        if intake is None or task.attempts > 1 or started is NOT_YET:
+            return False
+        if (extra := task.extra) is not NO_EXTRA and _has_more(extra):
+            return False
+        intake.put((ended - started, started - task.accepted, intake.now()))
+        return True
+
+    def take_all(self, tasks: Sequence[Task]) -> Sequence[Task]:
+        """Tasks ended well; those of which that is to be told by events."""
+        intake = self._intake
+        if intake is None:
+            return tasks
+        others: list[Task] = []
+        rows: list[float] = []
+        at = intake.now()
+        for task in tasks:
+            started, extra = task.started, task.extra
+            if task.attempts > 1 or (extra is not NO_EXTRA and _has_more(extra)):
+                others.append(task)
+            else:
+                rows += (task.took, started - task.accepted, at)
+        intake.put(rows)
+        return others
+
+    def leave(self) -> None:
+        """Nothing more is told."""
+        intake, self._intake = self._intake, None
+        if intake is not None:
+            intake.close()
+
+
+def _has_more(extra: Extra) -> bool:
+    """Whether there is more to tell of a task than its times."""
+    return extra.spent is not None or extra.held is not None
