@@ -1,6 +1,6 @@
 """`Broadcast`: a hot observable whose subscribers cannot harm one another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -77,13 +77,22 @@ class Broadcast(Observable[_T], Generic[_T]):
         """Whether *observer* is subscribed directly."""
         return observer in self._observers
 
-    def send(self, value: _T, but: abc.ObserverBase[_T] | None = None) -> None:
-        """Give *value* to the subscribers, on this thread; not to *but*."""
+    def send(self, value: _T) -> None:
+        """Give *value* to the subscribers, on this thread."""
+        for observer in self._observers:
+            try:
+                observer.on_next(value)
+            except BaseException as error:
+                self.let_go(observer, error)
+
+    def send_all(self, values: Sequence[_T], but: abc.ObserverBase[_T] | None = None) -> None:
+        """Give *values* to one subscriber after the other, on this thread; not to *but*."""
         for observer in self._observers:
             if observer is but:
                 continue
             try:
-                observer.on_next(value)
+                for value in values:
+                    observer.on_next(value)
             except BaseException as error:
                 self.let_go(observer, error)
 

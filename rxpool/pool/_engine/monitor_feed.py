@@ -7,9 +7,9 @@ from reactivex.abc import ObserverBase
 
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics._monitor import intake_of
-from rxpool.pool._state.task import NO_EXTRA, NOT_YET, Extra, Task
+from rxpool.pool._state.task import NO_EXTRA, Extra, Task
 
-__all__ = ("MonitorFeed",)
+__all__ = ("MonitorFeed", "has_more")
 
 
 class MonitorFeed(ObserverBase[MetricEvent]):
@@ -40,18 +40,15 @@ class MonitorFeed(ObserverBase[MetricEvent]):
         """Whether it takes numbers of tasks."""
         return self._intake is not None
 
-    def take(self, task: Task, ended: float) -> bool:
-        """A task ended well; False if that is to be told by events."""
-        intake, started = self._intake, task.started
-        if intake is None or task.attempts > 1 or started is NOT_YET:
-            return False
-        if (extra := task.extra) is not NO_EXTRA and _has_more(extra):
-            return False
-        intake.put((ended - started, started - task.accepted, intake.now()))
-        return True
+    def take(self, task: Task, ended: float) -> None:
+        """A task ended well, and there is no more to tell than its times."""
+        intake = self._intake
+        if intake is not None:
+            started = task.started
+            intake.put((ended - started, started - task.accepted, intake.now()))
 
     def take_all(self, tasks: Sequence[Task]) -> Sequence[Task]:
-        """Tasks ended well; those of which that is to be told by events."""
+        """Tasks ended well; those of which there is more to tell."""
         intake = self._intake
         if intake is None:
             return tasks
@@ -60,7 +57,7 @@ class MonitorFeed(ObserverBase[MetricEvent]):
         at = intake.now()
         for task in tasks:
             started, extra = task.started, task.extra
-            if task.attempts > 1 or (extra is not NO_EXTRA and _has_more(extra)):
+            if task.attempts > 1 or (extra is not NO_EXTRA and has_more(extra)):
                 others.append(task)
             else:
                 rows += (task.took, started - task.accepted, at)
@@ -74,6 +71,6 @@ class MonitorFeed(ObserverBase[MetricEvent]):
             intake.close()
 
 
-def _has_more(extra: Extra) -> bool:
+def has_more(extra: Extra) -> bool:
     """Whether there is more to tell of a task than its times."""
     return extra.spent is not None or extra.held is not None

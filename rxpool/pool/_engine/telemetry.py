@@ -18,12 +18,12 @@ from rxpool.metrics import AttemptRecord, Resources, resources
 from rxpool.metrics.names import error_type
 from rxpool.policies import BreakerEvent, CircuitBreaker
 from rxpool.pool._engine.levels import Levels
-from rxpool.pool._engine.monitor_feed import MonitorFeed
+from rxpool.pool._engine.monitor_feed import MonitorFeed, has_more
 from rxpool.pool._engine.task_log import TaskLog
 from rxpool.pool._engine.trace_lanes import TraceLanes
 from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.effects import ATTEMPT, SETTLED, Note
-from rxpool.pool._state.task import NOT_YET, Task
+from rxpool.pool._state.task import NO_EXTRA, NOT_YET, Task
 from rxpool.tasks import Progress
 
 __all__ = ("Telemetry",)
@@ -112,17 +112,10 @@ class Telemetry:
         self.metrics.complete()
         self.attempts.complete()
 
-    def emit(
-        self,
-        name: str,
-        value: float,
-        unit: str,
-        attributes: Any = None,
-        but: MonitorFeed | None = None,
-    ) -> None:
-        """One event, for all who listen; *but* is told already."""
+    def emit(self, name: str, value: float, unit: str, attributes: Any = None) -> None:
+        """One event."""
         given = self._pool if attributes is None else attributes
-        self.metrics.send(measured(name, value, unit, self.now(), given), but)
+        self.metrics.send(measured(name, value, unit, self.now(), given))
 
     # -- what the state noted ----------------------------------------------------------
 
@@ -146,12 +139,7 @@ class Telemetry:
                 self._refused(task)
 
     def attempt(
-        self,
-        task: Task,
-        outcome: str,
-        error: BaseException | None,
-        ended: float,
-        but: MonitorFeed | None = None,
+        self, task: Task, outcome: str, error: BaseException | None, ended: float
     ) -> None:
         """An attempt ended."""
         started = task.started
@@ -170,25 +158,30 @@ class Telemetry:
                 attributes = {"outcome": outcome, "error.type": kind} | self._pool
             elif outcome != "success":
                 attributes = {"outcome": outcome} | self._pool
-            self.emit("rxpool.task.duration", took, "s", attributes, but)
+            self.emit("rxpool.task.duration", took, "s", attributes)
             if task.attempts <= 1 and task.extra.spent is None:
-                waited = max(0.0, started - task.accepted)
-                self.emit("rxpool.task.wait", waited, "s", None, but)
+                self.emit("rxpool.task.wait", max(0.0, started - task.accepted), "s")
             if (held := task.extra.held) is not None:
                 self.emit("rxpool.limit.wait", held, "s")
         if self.attempts.heard:
-            self.attempts.send(
-                AttemptRecord(
-                    self._lane(task, started, ended),
-                    task.flow.binding.name,
-                    task.accepted,
-                    started,
-                    max(started, ended),
-                    max(1, task.attempts),
-                    "crashed" if crashed else outcome,  # type: ignore[arg-type]
-                    None if error is None else f"{error_type(type(error))}: {error}",
-                )
+            self._record(task, "crashed" if crashed else outcome, error, ended)
+
+    def _record(
+        self, task: Task, outcome: str, error: BaseException | None, ended: float
+    ) -> None:
+        started = task.started
+        self.attempts.send(
+            AttemptRecord(
+                self._lane(task, started, ended),
+                task.flow.binding.name,
+                task.accepted,
+                started,
+                max(started, ended),
+                max(1, task.attempts),
+                outcome,  # type: ignore[arg-type]
+                None if error is None else f"{error_type(type(error))}: {error}",
             )
+        )
 
     def starting(self, task: Task) -> None:
         """An attempt is about to run; only of some is this told, but always before its end."""
@@ -196,19 +189,36 @@ class Telemetry:
 
     def succeeded(self, task: Task, ended: float) -> None:
         """A task ended well."""
+        extra = task.extra
+        if (
+            task.attempts > 1
+            or (extra is not NO_EXTRA and has_more(extra))
+            or task.started is NOT_YET
+        ):
+            self.attempt(task, "success", None, ended)
+            self._settled(task, "success", None)
+            return
         feed = self._feed
         if feed is not None:
             try:
-                taken = feed.take(task, ended)
+                feed.take(task, ended)
             except BaseException as error:
                 self.metrics.let_go(feed, error)
-                taken = True
-            if not taken:
-                feed = None
-            elif not self._others:
-                return
-        self.attempt(task, "success", None, ended, feed)
-        self._settled(task, "success", None, feed)
+        if self._others:
+            self._tell_simple(task, ended, feed)
+
+    def _tell_simple(self, task: Task, ended: float, but: MonitorFeed | None) -> None:
+        """A task ended well, of which there is no more to tell than its times."""
+        took, waited = ended - task.started, task.started - task.accepted
+        at, good = self.now(), self._good
+        events = (
+            measured("rxpool.task.duration", max(0.0, took), "s", at, good),
+            measured("rxpool.task.wait", max(0.0, waited), "s", at, self._pool),
+            measured("rxpool.tasks", 1, "{task}", at, good),
+        )
+        self.metrics.send_all(events, but)
+        if self.attempts.heard:
+            self._record(task, "success", None, ended)
 
     def succeeded_all(self, tasks: Sequence[Task]) -> None:
         """Tasks ended well elsewhere, each after as long as it took."""
@@ -255,13 +265,7 @@ class Telemetry:
                 self.emit("rxpool.worker.memory", used.memory, "By", worker)
         return found
 
-    def _settled(
-        self,
-        task: Task,
-        outcome: str,
-        error: BaseException | None,
-        but: MonitorFeed | None = None,
-    ) -> None:
+    def _settled(self, task: Task, outcome: str, error: BaseException | None) -> None:
         if not self.metrics.heard:
             return
         attributes = self._good
@@ -269,7 +273,7 @@ class Telemetry:
             attributes = {"outcome": outcome} | self._pool
             if error is not None:
                 attributes["error.type"] = error_type(type(error))
-        self.emit("rxpool.tasks", 1, "{task}", attributes, but)
+        self.emit("rxpool.tasks", 1, "{task}", attributes)
         if outcome == "dropped":
             flow = task.flow
             policy = flow.capacity.overflow if flow.capacity.max_items is None else "newest"
