@@ -31,8 +31,9 @@ class Intake:
     for a lock nor make an event for each number.  Rows are counted under the monitor's lock:
     when there are many of them, and before anybody reads, who therefore sees them all.
 
-    *measured* are histograms of what cannot be below 0, and counts as 0 if it is; *counter*
-    counts the rows themselves.  The clock is the monitor's, and says when a row came in.
+    *measured* are histograms of what cannot be below 0, and counts as 0 if it is; *counter*,
+    if there is one, counts the rows themselves.  The clock is the monitor's, and says when a
+    row came in.
     """
 
     __slots__ = ("_counter", "_end", "_make_room", "_measured", "_rows", "_width", "now")
@@ -40,7 +41,7 @@ class Intake:
     def __init__(
         self,
         measured: Sequence[Counted],
-        counter: Counted,
+        counter: Counted | None,
         now: Callable[[], float],
         make_room: "Callable[[Intake, bool], object]",
         end: "Callable[[Intake], object]",
@@ -84,4 +85,5 @@ class Intake:
             if min(values) < 0.0:
                 values = [max(0.0, value) for value in values]
             series_of(name, unit, attributes, times).take_all(values, slots)
-        series_of(*self._counter, times).take_things(times, slots)
+        if self._counter is not None:
+            series_of(*self._counter, times).take_things(times, slots)

@@ -36,7 +36,7 @@ class PerformanceMonitor(Sink):
     It is a `Monitor`: give it to operators as ``monitor=``, subscribe it to `pool.metrics`,
     or call `track` and `timed`.  Can be used from any thread; an event takes about 1.5 µs.
     As the ``monitor=`` of a pool it is not given an event for each task that went well, but
-    their numbers in lots, which takes a third; `report` and the others have all of them.
+    their numbers in lots, which takes a quarter; `report` and the others have all of them.
 
     For each name and set of attributes it keeps a `Histogram` and a count of the last
     *window* seconds, nothing else, so memory does not grow with the number of events.  There
@@ -140,7 +140,7 @@ class PerformanceMonitor(Sink):
 
     # -- what comes in by lots --------------------------------------------------------
 
-    def _open(self, measured: Sequence[Counted], counter: Counted) -> Intake:
+    def _open(self, measured: Sequence[Counted], counter: Counted | None) -> Intake:
         intake = Intake(measured, counter, self._now, self._make_room, self._end)
         with self._lock:
             self._intakes.append(intake)
@@ -155,17 +155,17 @@ class PerformanceMonitor(Sink):
         """Count what *intake* has, unless others have the lock; with *wait* even then."""
         if self._lock.acquire(wait):
             try:
-                self._count()
+                self._count(intake)
             finally:
                 self._lock.release()
 
-    def _count(self) -> None:
-        """Count all that came in by lots until now.  The lock is held."""
+    def _count(self, *intakes: Intake) -> None:
+        """Count all that came in by lots until now, or by these.  The lock is held."""
         if self._counting:
             return  # a signal handler reads while this thread is just counting
         self._counting = True
         try:
-            for intake in self._intakes:
+            for intake in intakes or self._intakes:
                 intake.count(self._series_of, self._window / SLOTS)
         finally:
             self._counting = False
@@ -306,7 +306,9 @@ class PerformanceMonitor(Sink):
         return _restore, (self._window, self._max_series, self.snapshot())
 
 
-def intake_of(monitor: Monitor, measured: Sequence[Counted], counter: Counted) -> Intake | None:
+def intake_of(
+    monitor: Monitor, measured: Sequence[Counted], counter: Counted | None = None
+) -> Intake | None:
     """A way for lots into *monitor*, if that is a `PerformanceMonitor` as it comes.
 
     One whose `on_next` is another's own is to be given each event.

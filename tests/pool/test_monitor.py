@@ -133,7 +133,7 @@ def test_two_pools_and_one_monitor():
         list(first.imap(add, range(10)))
         assert monitor.report("rxpool.tasks", pool="a").count == 310
         assert monitor.report("rxpool.task.wait", pool="b").count == 500
-        assert len(monitor._intakes) == 1
+        assert len(monitor._intakes) == 2  # of tasks, and of results that wait
     assert monitor.report("rxpool.task.duration").count == 810
 
 

@@ -16,13 +16,15 @@ class MonitorFeed(ObserverBase[MetricEvent]):
     """The `monitor=` of a pool: it sees no end, as it may belong to several.
 
     A `PerformanceMonitor` is given numbers of tasks that went well the first time by `take`
-    and `take_all`, all else as events.  Tasks come from any thread, and no lock is needed.
+    and `take_all`, and waits of their results by `take_wait`, all else as events.  They come
+    from any thread, and no lock is needed.
     """
 
     def __init__(self, monitor: Monitor, pool: dict[str, str], good: dict[str, str]) -> None:
         self._take: Any = getattr(monitor, "on_next", monitor)
         measured = (("rxpool.task.duration", "s", good), ("rxpool.task.wait", "s", pool))
         self._intake = intake_of(monitor, measured, ("rxpool.tasks", "{task}", good))
+        self._waits = intake_of(monitor, (("rxpool.reorder.wait", "s", pool),))
 
     def on_next(self, value: MetricEvent) -> None:
         """Take one event."""
@@ -64,11 +66,19 @@ class MonitorFeed(ObserverBase[MetricEvent]):
         intake.put(rows)
         return others
 
+    def take_wait(self, waited: float) -> None:
+        """A result has waited for its turn."""
+        waits = self._waits
+        if waits is not None:
+            waits.put((waited, waits.now()))
+
     def leave(self) -> None:
         """Nothing more is told."""
-        intake, self._intake = self._intake, None
-        if intake is not None:
-            intake.close()
+        intakes = self._intake, self._waits
+        self._intake = self._waits = None
+        for intake in intakes:
+            if intake is not None:
+                intake.close()
 
 
 def has_more(extra: Extra) -> bool:

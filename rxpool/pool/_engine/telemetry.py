@@ -234,9 +234,19 @@ class Telemetry:
 
     def reordered(self, task: Task) -> None:
         """A result has its turn."""
-        if self.metrics.heard and task.started is not NOT_YET:
-            done = task.started + task.took
-            self.emit("rxpool.reorder.wait", max(0.0, self.now() - done), "s")
+        if not self.metrics.heard or task.started is NOT_YET:
+            return
+        at = self.now()
+        waited = max(0.0, at - task.started - task.took)
+        feed = self._feed
+        if feed is not None:
+            try:
+                feed.take_wait(waited)
+            except BaseException as error:
+                self.metrics.let_go(feed, error)
+        if self._others:
+            event = measured("rxpool.reorder.wait", waited, "s", at, self._pool)
+            self.metrics.send_all((event,), feed)
 
     def retried(self, task: Task, error: BaseException, wait: float) -> None:
         """There will be another attempt in *wait* seconds."""
