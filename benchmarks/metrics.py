@@ -9,6 +9,7 @@ import reactivex as rx
 from benchmarks.harness import Case, table
 from rxpool import MetricEvent, PerformanceMonitor, WorkerPool
 from rxpool._core.broadcast import Broadcast
+from rxpool._core.measured import measured
 
 GOOD = {"pool": "p", "outcome": "success"}
 
@@ -26,7 +27,7 @@ def events(subscribe: Callable[[Broadcast[MetricEvent]], object]) -> Callable[[i
         now = time.monotonic
         began = time.perf_counter()
         for _ in range(items):
-            stream.send(MetricEvent("rxpool.task.duration", 0.01, "s", now(), GOOD))
+            stream.send(measured("rxpool.task.duration", 0.01, "s", now(), GOOD))
         return time.perf_counter() - began
 
     return run

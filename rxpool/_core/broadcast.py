@@ -1,6 +1,6 @@
 """`Broadcast`: a hot observable whose subscribers cannot harm one another."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from reactivex import Observable, abc
@@ -68,19 +68,43 @@ class Broadcast(Observable[_T], Generic[_T]):
         """Whether anybody is subscribed."""
         return bool(self._observers)
 
+    @property
+    def subscribers(self) -> int:
+        """How many are subscribed."""
+        return len(self._observers)
+
+    def heard_by(self, observer: abc.ObserverBase[_T] | None) -> bool:
+        """Whether *observer* is subscribed directly."""
+        return observer in self._observers
+
     def send(self, value: _T) -> None:
         """Give *value* to the subscribers, on this thread."""
         for observer in self._observers:
             try:
                 observer.on_next(value)
             except BaseException as error:
-                self._remove(observer)
-                if self._failed is None:
-                    log.error("a subscriber raised", stream=self._name, exc_info=error)
-                else:
-                    self._failed(error)
-                if ends_program(error):
-                    raise
+                self.let_go(observer, error)
+
+    def send_all(self, values: Sequence[_T], but: abc.ObserverBase[_T] | None = None) -> None:
+        """Give *values* to one subscriber after the other, on this thread; not to *but*."""
+        for observer in self._observers:
+            if observer is but:
+                continue
+            try:
+                for value in values:
+                    observer.on_next(value)
+            except BaseException as error:
+                self.let_go(observer, error)
+
+    def let_go(self, observer: abc.ObserverBase[_T], error: BaseException) -> None:
+        """*observer* raised *error*: it gets no more; what ends the program is raised on."""
+        self._remove(observer)
+        if self._failed is None:
+            log.error("a subscriber raised", stream=self._name, exc_info=error)
+        else:
+            self._failed(error)
+        if ends_program(error):
+            raise error
 
     def forked(self) -> None:
         """In a child: nothing will come, and those who waited for it are the parent's."""

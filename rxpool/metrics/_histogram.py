@@ -1,6 +1,7 @@
 """`Histogram`: percentiles within 1 % in little memory."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from math import ceil, exp, inf, isfinite, log, nan
 from sys import float_info
 from typing import Any, Final
@@ -8,7 +9,7 @@ from typing import Any, Final
 from rxpool import _checks as checks
 from rxpool.errors import InvalidArgument, InvalidArgumentType
 
-__all__ = ("Histogram",)
+__all__ = ("Histogram", "record_all")
 
 # A bucket holds what lies between two powers of GAMMA and is represented by the value
 # whose distance to both ends is the same share of them; a little below 1 %, for rounding.
@@ -34,7 +35,7 @@ class Histogram:
     __slots__ = ("_above", "_below", "_zeros", "max", "min", "sum")
 
     def __init__(self) -> None:
-        self._above: dict[int, int] = {}
+        self._above: Counter[int] = Counter()
         self._below: dict[int, int] = {}  # of numbers below 0, by their size
         self._zeros = 0
         self.sum = 0.0
@@ -48,11 +49,7 @@ class Histogram:
             InvalidArgument: If it is not finite.
         """
         if _LEAST <= value <= _MOST:
-            key = int(log(value) * _SCALE + _SHIFT)
-            try:
-                self._above[key] += 1
-            except KeyError:
-                self._above[key] = 1
+            self._above[int(log(value) * _SCALE + _SHIFT)] += 1
         else:
             self._record_other(value)
         self.sum += value
@@ -157,6 +154,20 @@ class Histogram:
         if not (count := self.count):
             return "Histogram(count=0)"
         return f"Histogram(count={count}, min={self.min:g}, max={self.max:g})"
+
+
+def record_all(histogram: Histogram, values: Sequence[float]) -> None:
+    """As `Histogram.record` does with each of *values*, of which there is at least one."""
+    least, most = min(values), max(values)
+    if not _LEAST <= least <= most <= _MOST:
+        for value in values:
+            histogram.record(value)
+        return
+    above = histogram._above  # pyright: ignore[reportPrivateUsage]  # of this module
+    above.update([int(power * _SCALE + _SHIFT) for power in map(log, values)])
+    histogram.sum += sum(values)
+    histogram.min = min(histogram.min, least)
+    histogram.max = max(histogram.max, most)
 
 
 def _middle(key: int) -> float:

@@ -1,7 +1,7 @@
 """`PerformanceMonitor`: turns measurements into reports."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import floor
 from time import perf_counter
 from types import MappingProxyType
@@ -10,10 +10,11 @@ from typing import Any
 from reactivex import Observable, abc
 
 from rxpool import _checks as checks
-from rxpool._forks import afresh
+from rxpool._forks import held
 from rxpool.errors import InvalidArgument, InvalidArgumentType
-from rxpool.events import MetricEvent
+from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics._every import every
+from rxpool.metrics._intake import Counted, Intake
 from rxpool.metrics._report import Report, table
 from rxpool.metrics._series import SLOTS, Key, Series, Snapshot
 from rxpool.metrics._sink import Sink
@@ -21,7 +22,7 @@ from rxpool.metrics._timed import Timed
 from rxpool.metrics.names import METRICS, Metric
 from rxpool.timing import Clock
 
-__all__ = ("OVERFLOW", "PerformanceMonitor")
+__all__ = ("OVERFLOW", "PerformanceMonitor", "intake_of")
 
 #: the name under which events are counted that have no room under their own
 OVERFLOW = "rxpool.monitor.overflow"
@@ -34,6 +35,8 @@ class PerformanceMonitor(Sink):
 
     It is a `Monitor`: give it to operators as ``monitor=``, subscribe it to `pool.metrics`,
     or call `track` and `timed`.  Can be used from any thread; an event takes about 1.5 µs.
+    As the ``monitor=`` of a pool it is not given an event for each task that went well, but
+    their numbers in lots, which takes a quarter; `report` and the others have all of them.
 
     For each name and set of attributes it keeps a `Histogram` and a count of the last
     *window* seconds, nothing else, so memory does not grow with the number of events.  There
@@ -61,9 +64,12 @@ class PerformanceMonitor(Sink):
         self._max_series = checks.count("max_series", max_series, least=1)
         self._now = _reader(clock)
         self._since = self._now()
-        self._lock = afresh(threading.Lock())
+        # It guards all below, and the clock, which may be anybody's, is read without it.
+        self._lock = held(threading.RLock())
         self._series: dict[Key, Series] = {}
         self._by_name: dict[str, list[Key]] = {}
+        self._intakes: list[Intake] = []
+        self._counting = False
 
     # -- what goes in -----------------------------------------------------------------
 
@@ -81,6 +87,8 @@ class PerformanceMonitor(Sink):
             if series is not None:
                 series.take(value.value, now)
             else:
+                if len(self._series) < self._max_series:
+                    self._count()  # what came before has its series before
                 series, own = self._new(key, value.unit)
                 times = series.take(value.value, now)
                 if not own:
@@ -118,7 +126,7 @@ class PerformanceMonitor(Sink):
         The lock is held.
         """
         name, attributes = key
-        own = len(self._series) < self._max_series
+        own = key in self._series or len(self._series) < self._max_series
         if not own:
             name = name if name in self._by_name else OVERFLOW
             key, attributes = (name, _REST), _NONE
@@ -130,6 +138,49 @@ class PerformanceMonitor(Sink):
             self._by_name.setdefault(name, []).append(key)
         return series, own
 
+    # -- what comes in by lots --------------------------------------------------------
+
+    def _open(self, measured: Sequence[Counted], counter: Counted | None) -> Intake:
+        intake = Intake(measured, counter, self._now, self._make_room, self._end)
+        with self._lock:
+            self._intakes.append(intake)
+        return intake
+
+    def _end(self, intake: Intake) -> None:
+        with self._lock:
+            self._count()
+            self._intakes = [each for each in self._intakes if each is not intake]
+
+    def _make_room(self, intake: Intake, wait: bool) -> None:
+        """Count what *intake* has, unless others have the lock; with *wait* even then."""
+        if self._lock.acquire(wait):
+            try:
+                self._count(intake)
+            finally:
+                self._lock.release()
+
+    def _count(self, *intakes: Intake) -> None:
+        """Count all that came in by lots until now, or by these.  The lock is held."""
+        if self._counting:
+            return  # a signal handler reads while this thread is just counting
+        self._counting = True
+        try:
+            for intake in intakes or self._intakes:
+                intake.count(self._series_of, self._window / SLOTS)
+        finally:
+            self._counting = False
+
+    def _series_of(
+        self, name: str, unit: str, attributes: Mapping[str, str], times: int
+    ) -> Series:
+        key = (name, frozenset(attributes.items()))
+        series = self._series.get(key)
+        if series is None:
+            series, own = self._new(key, unit)
+            if not own:
+                series.note(attributes, times)
+        return series
+
     # -- what comes out ---------------------------------------------------------------
 
     def report(self, name: str, /, **attributes: str) -> Report:
@@ -138,20 +189,22 @@ class PerformanceMonitor(Sink):
         A name of which nothing is known gives a report whose `count` is 0.
         """
         wanted = set(attributes.items())
+        now = self._now()
         with self._lock:
+            self._count()
             keys = self._by_name.get(name, ())
             series = [self._series[key].copy() for key in keys if wanted <= key[1]]
-            now = self._now()
         return self._sum_up(name, series, now)
 
     def reports(self) -> dict[str, Report]:
         """A report for each name, in the order of names; all of the same instant."""
+        now = self._now()
         with self._lock:
+            self._count()
             found = {
                 name: [self._series[key].copy() for key in keys]
                 for name, keys in self._by_name.items()
             }
-            now = self._now()
         return {name: self._sum_up(name, found[name], now) for name in sorted(found)}
 
     def _sum_up(self, name: str, series: list[Series], now: float) -> Report:
@@ -205,11 +258,13 @@ class PerformanceMonitor(Sink):
 
     def snapshot(self) -> Snapshot:
         """All that is known now: to be pickled, and merged into another monitor."""
+        now = self._now()
+        back = -floor(now / (self._window / SLOTS))
         with self._lock:
-            now = self._now()
-            back = -floor(now / (self._window / SLOTS))
+            self._count()
             series = {key: each.copy(back) for key, each in self._series.items()}
-            return Snapshot(self._window, max(0.0, now - self._since), series)
+            elapsed = max(0.0, now - self._since)
+        return Snapshot(self._window, elapsed, series)
 
     def merge(self, other: "PerformanceMonitor | Snapshot") -> None:
         """Count all that *other* has counted here as well, as if it came from there.
@@ -230,8 +285,9 @@ class PerformanceMonitor(Sink):
             raise InvalidArgument(
                 f"windows must be equal, got {other.window:g} s and {self._window:g} s"
             )
+        now = self._now()
         with self._lock:
-            now = self._now()
+            self._count()
             self._since = min(self._since, now - other.elapsed)
             shift = floor(now / (self._window / SLOTS))
             for key, series in other.series.items():
@@ -248,6 +304,19 @@ class PerformanceMonitor(Sink):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickled as its snapshot; the copy has the clock of its own process."""
         return _restore, (self._window, self._max_series, self.snapshot())
+
+
+def intake_of(
+    monitor: Monitor, measured: Sequence[Counted], counter: Counted | None = None
+) -> Intake | None:
+    """A way for lots into *monitor*, if that is a `PerformanceMonitor` as it comes.
+
+    One whose `on_next` is another's own is to be given each event.
+    """
+    taker = getattr(monitor, "on_next", monitor)
+    if getattr(taker, "__func__", None) is not PerformanceMonitor.on_next:
+        return None
+    return taker.__self__._open(measured, counter)  # type: ignore[no-any-return,union-attr]  # noqa: SLF001 - a part of it
 
 
 def _restore(window: float, max_series: int, snapshot: Snapshot) -> PerformanceMonitor:

@@ -1,14 +1,15 @@
 """What a monitor keeps of one name with one set of attributes."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 from typing import Final, TypeAlias
 
-from rxpool.metrics._histogram import Histogram
+from rxpool.metrics._histogram import Histogram, record_all
 from rxpool.metrics.names import Metric
 
-__all__ = ("SLOTS", "Key", "Series", "Snapshot", "Window")
+__all__ = ("SLOTS", "Key", "Series", "Snapshot", "Window", "slots_of")
 
 #: a name and a set of attributes
 Key: TypeAlias = tuple[str, frozenset[tuple[str, str]]]
@@ -27,7 +28,10 @@ class Window:
 
     def add(self, times: int, now: float) -> None:
         """So many things happened just now."""
-        number = floor(now / self.step)
+        self.put(floor(now / self.step), times)
+
+    def put(self, number: int, times: int) -> None:
+        """So many things happened in the slot of this number."""
         slots = self.slots
         if number in slots:
             slots[number] += times
@@ -55,6 +59,14 @@ class Window:
         kept = sorted(self.slots.items())[-SLOTS - 1 :]
         self.slots.clear()
         self.slots.update(kept)
+
+
+def slots_of(times: Sequence[float], step: float) -> Mapping[int, int]:
+    """How many of *times* are in which slot."""
+    first, last = floor(min(times) / step), floor(max(times) / step)
+    if first == last:
+        return {first: len(times)}
+    return Counter(floor(each / step) for each in sorted(times))
 
 
 class Series:
@@ -109,6 +121,21 @@ class Series:
         self.total += value
         self.window.add(1, now)
         return 1
+
+    def take_all(self, values: Sequence[float], slots: Mapping[int, int]) -> None:
+        """Measurements of a histogram, which came in these slots of the window."""
+        record_all(self.histogram, values)
+        self.count += len(values)
+        self.total += sum(values)
+        for number, times in slots.items():
+            self.window.put(number, times)
+
+    def take_things(self, count: int, slots: Mapping[int, int]) -> None:
+        """So many things of a counter of things, which came in these slots of the window."""
+        self.count += count
+        self.total += count
+        for number, times in slots.items():
+            self.window.put(number, times)
 
     def note(self, attributes: Mapping[str, str], times: int) -> None:
         """What was taken had these attributes, of several sets."""

@@ -41,7 +41,7 @@ class ChunkRunner:
         """
         if task.settled:
             return None
-        if self._dispatcher.telemetry.heard:
+        if self._dispatcher.telemetry.logs_starts:
             self._dispatcher.telemetry.starting(task)
         job: tuple[Callable[[Any], Any], Any] = task.flow.binding.job(task)
         return job
@@ -61,7 +61,7 @@ class ChunkRunner:
         if task.settled:
             return None
         telemetry, flow = self._dispatcher.telemetry, task.flow
-        if telemetry.heard:
+        if telemetry.logs_starts:
             telemetry.starting(task)
         function, item = flow.binding.job(task)
         jobs, items = [task], [item]
@@ -246,9 +246,8 @@ class ChunkRunner:
         go_on(following)
         if pending is not None:
             dispatcher.carry_out(pending)
-        if telemetry.heard:
-            for task in good:
-                telemetry.succeeded(task, task.started + task.took)
+        if telemetry.measuring:
+            telemetry.succeeded_all(good)
         if good:
             stack[-1] = good[0]
             binding.emit_many(good, cell)

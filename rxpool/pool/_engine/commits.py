@@ -113,7 +113,7 @@ class GroupCommit:
         for task in good:
             if gate.policies.breaker is not None:
                 gate.good(task, task.started + task.took)
-            if telemetry.heard:
+            if telemetry.measuring:
                 telemetry.succeeded(task, task.started + task.took)
         here.flows.append(flow)
         here.depths.append(len(here.stack))

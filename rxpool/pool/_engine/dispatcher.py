@@ -100,8 +100,8 @@ class Dispatcher:
             len(flow.waiting) + len(flow.parked) + flow.reserved
             for flow in self.registry.states()
         )
-        if telemetry.note_levels(active, waiting, now):
-            effects.calls.append(telemetry.tell_levels)
+        if telemetry.metrics.heard and telemetry.levels.note(active, waiting, now):
+            effects.calls.append(telemetry.levels.tell)
 
     def carry_out(self, pending: Pending | None) -> None:
         """Do what `pending` answered; the lock is not held."""

@@ -20,7 +20,7 @@ class TaskLog:
 
     def __init__(self, name: str) -> None:
         self.wanted = False  # INFO
-        self._detailed = False  # DEBUG
+        self.detailed = False  # DEBUG
         self._log = log.bind(pool=name)
         self._numbers = count(1)
 
@@ -28,11 +28,11 @@ class TaskLog:
         """See what the program wants to be told."""
         logger = logging.getLogger("rxpool")
         self.wanted = logger.isEnabledFor(logging.INFO)
-        self._detailed = logger.isEnabledFor(logging.DEBUG)
+        self.detailed = logger.isEnabledFor(logging.DEBUG)
 
     def started(self, task: Task) -> None:
         """An attempt is going to run."""
-        if self._detailed:
+        if self.detailed:
             self._of(task).debug("task started")
 
     def failed(self, task: Task, error: BaseException, crashed: bool) -> None:

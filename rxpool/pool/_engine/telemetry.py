@@ -1,59 +1,44 @@
 """`Telemetry`: what a pool tells of its work, as metric events and as records of attempts."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING, Any
 
-from reactivex.abc import DisposableBase, ObserverBase
+from reactivex.abc import DisposableBase
 
 from rxpool._core.broadcast import Broadcast
+from rxpool._core.measured import measured
 from rxpool._forks import afresh
 from rxpool._log import log
 from rxpool.errors import PoisonItem, WorkerCrashed
 from rxpool.events import MetricEvent, Monitor
 from rxpool.metrics._attempt_record import AttemptRecord
 from rxpool.metrics.names import error_type
+from rxpool.pool._engine.levels import Levels
 from rxpool.pool._engine.task_log import TaskLog
 from rxpool.pool._engine.trace_lanes import TraceLanes
 from rxpool.pool._state.batches import PartlyFailed
 from rxpool.pool._state.effects import ATTEMPT, SETTLED, Note
-from rxpool.pool._state.task import NOT_YET, Task
+from rxpool.pool._state.task import NO_EXTRA, NOT_YET, Task
 from rxpool.tasks import Progress
 
 if TYPE_CHECKING:
     from rxpool.metrics import Resources
     from rxpool.policies import BreakerEvent, CircuitBreaker
+    from rxpool.pool._engine.monitor_feed import MonitorFeed
 
 __all__ = ("Telemetry",)
-
-_OFTEN: Final = 0.01  #: seconds between two looks at gauges, unless something came to rest
-
-
-class _Taker(ObserverBase[MetricEvent]):
-    """The `monitor=` of a pool: it sees no end, as it may belong to several."""
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._take: Any = getattr(monitor, "on_next", monitor)
-
-    def on_next(self, value: MetricEvent) -> None:
-        """Take one event."""
-        self._take(value)
-
-    def on_error(self, error: Exception) -> None:
-        """Never called."""
-
-    def on_completed(self) -> None:
-        """The pool is closed."""
 
 
 class Telemetry:
     """Turns notes of the state into events, for whoever listens.
 
-    ``heard`` says whether anybody does; the state takes notes only then.  Notes come from
-    any thread, with no lock held, and events go out on that thread.  ``_lock`` guards lanes
-    and breakers, and nothing foreign is called under it.
+    ``heard`` says whether anybody does; the state takes notes only then.  Whoever runs tasks
+    tells of those that went well if ``measuring``, and of starts if ``logs_starts``.  Notes
+    come from any thread, with no lock held, and events go out on that thread.  ``_lock``
+    guards lanes and breakers, and nothing foreign is called under it.
     """
 
     def __init__(
@@ -63,7 +48,7 @@ class Telemetry:
         changed: Callable[[bool], object],
         lane: Callable[[Any], str | None],
     ) -> None:
-        self.heard = False
+        self.heard = self.measuring = self.logs_starts = False
         self.now = now
         self.task_log = TaskLog(name)
         self._name = name
@@ -72,6 +57,8 @@ class Telemetry:
         failed = partial(self.fault, "a subscriber of metrics")
         self.metrics: Broadcast[MetricEvent] = Broadcast("metrics", self.look, failed)
         self.attempts: Broadcast[AttemptRecord] = Broadcast("attempts", self.look, failed)
+        self._feed: MonitorFeed | None = None  # as long as it takes lots
+        self._others = False  # whether somebody else is told of tasks that went well
         self._changed = changed
         self._pool = {"pool": name}
         self._good = {"pool": name, "outcome": "success"}
@@ -79,10 +66,8 @@ class Telemetry:
         self._looking = afresh(threading.Lock())
         self._lane_of = lane
         self._lanes = TraceLanes(name)
-        self._active = self._waiting = 0  # levels; these and the next under the engine's lock
-        self._levels: deque[tuple[int, int | None]] = deque()  # changes that are to be told
-        self._telling = threading.Lock()  # held by who tells them
-        self._sampled = -_OFTEN
+        self.levels = Levels(self.emit)
+        self.due = self.levels.due
         self._cpu: dict[int, float] = {}  # seconds that are told
         self._breakers: dict[CircuitBreaker, tuple[int, DisposableBase]] = {}
 
@@ -98,18 +83,32 @@ class Telemetry:
 
     def add(self, monitor: Monitor) -> None:
         """Give all events to *monitor* too."""
-        self.metrics.subscribe_directly(_Taker(monitor))
+        from rxpool.pool._engine.monitor_feed import MonitorFeed  # which few pools need
+
+        feed = MonitorFeed(monitor, self._pool, self._good)
+        if feed.by_lots:
+            self._feed = feed
+        self.metrics.subscribe_directly(feed)
 
     def look(self) -> None:
         """Somebody came or left, or may have set up logging."""
         with self._looking:  # who looks last has seen everything
             self.task_log.look()
-            self.heard = self.metrics.heard or self.attempts.heard or self.task_log.wanted
+            self.logs_starts = self.task_log.detailed
+            feed = self._feed
+            if feed is not None and not self.metrics.heard_by(feed):
+                self._feed = None  # it raised
+                feed.leave()
+            lots = self._feed is not None
+            self._others = self.metrics.subscribers > lots or self.attempts.heard
+            self.measuring = lots or self._others
+            self.heard = self.measuring or self.task_log.wanted
             self._changed(self.heard)
 
     def forked(self) -> None:
         """In a child: nothing is told."""
-        self.heard = False
+        self.heard = self.measuring = self.logs_starts = False
+        self._feed = None
         for stream in (self.faults, self.progressed, self.metrics, self.attempts):
             stream.forked()
 
@@ -121,55 +120,28 @@ class Telemetry:
     def emit(self, name: str, value: float, unit: str, attributes: Any = None) -> None:
         """One event."""
         given = self._pool if attributes is None else attributes
-        self.metrics.send(MetricEvent(name, value, unit, self.now(), given))
+        self.metrics.send(measured(name, value, unit, self.now(), given))
 
     # -- what the state noted ----------------------------------------------------------
 
     def tell(self, notes: Sequence[Note]) -> None:
         """Tell of what happened under the lock."""
-        for kind, task, outcome, error, at in notes:
-            if kind is ATTEMPT:
-                self.attempt(task, outcome, error, self.now() if at is None else at)
+        told = False
+        for note, following in zip_longest(notes, islice(notes, 1, None)):
+            kind, task, outcome, error, at = note
+            if told:  # with the note before this one
+                told = False
+            elif kind is ATTEMPT:
+                ended = self.now() if at is None else at
+                told = outcome == "success" and _settles(following, task)
+                if told:
+                    self.succeeded(task, ended)
+                else:
+                    self.attempt(task, outcome, error, ended)
             elif kind is SETTLED:
                 self._settled(task, outcome, error)
             else:
                 self._refused(task)
-
-    def due(self, now: float) -> bool:
-        """Whether it is time to look at levels again."""
-        return now - self._sampled >= _OFTEN
-
-    def note_levels(self, active: int, waiting: int, now: float) -> bool:
-        """So many attempts run, and so many items wait; whether that is to be told.
-
-        The engine's lock is held, so changes are noted in the order in which they were.
-        """
-        if not self.metrics.heard or (active, waiting) == (self._active, self._waiting):
-            return False
-        change = active - self._active
-        queued = None if waiting == self._waiting else waiting
-        self._active, self._waiting, self._sampled = active, waiting, now
-        self._levels.append((change, queued))
-        return True
-
-    def tell_levels(self) -> None:
-        """Tell what was noted, in its order: one thread at a time, nobody waits for it."""
-        while self._levels and self._telling.acquire(False):
-            try:
-                self._tell_levels()
-            finally:
-                self._telling.release()
-
-    def _tell_levels(self) -> None:
-        while True:
-            try:
-                change, queued = self._levels.popleft()
-            except IndexError:
-                return
-            if change:
-                self.emit("rxpool.task.active", change, "{task}")
-            if queued is not None:
-                self.emit("rxpool.queue.size", queued, "{task}")
 
     def attempt(
         self, task: Task, outcome: str, error: BaseException | None, ended: float
@@ -197,33 +169,89 @@ class Telemetry:
             if (held := task.extra.held) is not None:
                 self.emit("rxpool.limit.wait", held, "s")
         if self.attempts.heard:
-            self.attempts.send(
-                AttemptRecord(
-                    self._lane(task, started, ended),
-                    task.flow.binding.name,
-                    task.accepted,
-                    started,
-                    max(started, ended),
-                    max(1, task.attempts),
-                    "crashed" if crashed else outcome,  # type: ignore[arg-type]
-                    None if error is None else f"{error_type(type(error))}: {error}",
-                )
+            self._record(task, "crashed" if crashed else outcome, error, ended)
+
+    def _record(
+        self, task: Task, outcome: str, error: BaseException | None, ended: float
+    ) -> None:
+        started = task.started
+        self.attempts.send(
+            AttemptRecord(
+                self._lane(task, started, ended),
+                task.flow.binding.name,
+                task.accepted,
+                started,
+                max(started, ended),
+                max(1, task.attempts),
+                outcome,  # type: ignore[arg-type]
+                None if error is None else f"{error_type(type(error))}: {error}",
             )
+        )
 
     def starting(self, task: Task) -> None:
         """An attempt is about to run; only of some is this told, but always before its end."""
         self.task_log.started(task)
 
     def succeeded(self, task: Task, ended: float) -> None:
-        """A task ended well without the lock."""
-        self.attempt(task, "success", None, ended)
-        self._settled(task, "success", None)
+        """A task ended well."""
+        extra = task.extra
+        if (
+            task.attempts > 1
+            or (extra is not NO_EXTRA and extra.has_more)
+            or task.started is NOT_YET
+        ):
+            self.attempt(task, "success", None, ended)
+            self._settled(task, "success", None)
+            return
+        feed = self._feed
+        if feed is not None:
+            try:
+                feed.take(task, ended)
+            except BaseException as error:
+                self.metrics.let_go(feed, error)
+        if self._others:
+            self._tell_simple(task, ended, feed)
+
+    def _tell_simple(self, task: Task, ended: float, but: "MonitorFeed | None") -> None:
+        """A task ended well, of which there is no more to tell than its times."""
+        took, waited = ended - task.started, task.started - task.accepted
+        at, good = self.now(), self._good
+        events = (
+            measured("rxpool.task.duration", max(0.0, took), "s", at, good),
+            measured("rxpool.task.wait", max(0.0, waited), "s", at, self._pool),
+            measured("rxpool.tasks", 1, "{task}", at, good),
+        )
+        self.metrics.send_all(events, but)
+        if self.attempts.heard:
+            self._record(task, "success", None, ended)
+
+    def succeeded_all(self, tasks: Sequence[Task]) -> None:
+        """Tasks ended well elsewhere, each after as long as it took."""
+        feed = self._feed
+        if feed is not None and not self._others:
+            try:
+                tasks = feed.take_all(tasks)
+            except BaseException as error:
+                self.metrics.let_go(feed, error)
+                return
+        for task in tasks:
+            self.succeeded(task, task.started + task.took)
 
     def reordered(self, task: Task) -> None:
         """A result has its turn."""
-        if self.metrics.heard and task.started is not NOT_YET:
-            done = task.started + task.took
-            self.emit("rxpool.reorder.wait", max(0.0, self.now() - done), "s")
+        if not self.metrics.heard or task.started is NOT_YET:
+            return
+        at = self.now()
+        waited = max(0.0, at - task.started - task.took)
+        feed = self._feed
+        if feed is not None:
+            try:
+                feed.take_wait(waited)
+            except BaseException as error:
+                self.metrics.let_go(feed, error)
+        if self._others:
+            event = measured("rxpool.reorder.wait", waited, "s", at, self._pool)
+            self.metrics.send_all((event,), feed)
 
     def retried(self, task: Task, error: BaseException, wait: float) -> None:
         """There will be another attempt in *wait* seconds."""
@@ -304,3 +332,8 @@ class Telemetry:
     def _transition(self, event: "BreakerEvent") -> None:
         attributes = {"breaker": event.breaker, "from": event.before, "to": event.after}
         self.emit("rxpool.breaker.transitions", 1, "{transition}", attributes)
+
+
+def _settles(note: Note | None, task: Task) -> bool:
+    """Whether *note* says that *task* was settled well."""
+    return note is not None and note[1] is task and note[0] is SETTLED and note[2] == "success"

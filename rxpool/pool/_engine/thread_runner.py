@@ -60,7 +60,7 @@ class ThreadRunner:
     def _step(self, task: Task, note: Any) -> Task | None:
         """Run one task and settle it under the lock."""
         task.note = note
-        if self._dispatcher.telemetry.heard:
+        if self._dispatcher.telemetry.logs_starts:
             self._dispatcher.telemetry.starting(task)
         task.started = self._dispatcher.now()
         if task.settled:  # cancelled before it started
@@ -114,7 +114,7 @@ class ThreadRunner:
         journal = flow.policies if flow.policies is not None and flow.policies.keeps else None
         bring, row = self._commits.bring, None
         task.note = note
-        if telemetry.heard:
+        if telemetry.logs_starts:
             telemetry.starting(task)
         started = now()
         while True:
@@ -163,7 +163,7 @@ class ThreadRunner:
                 cell[0] += 1
                 if gate is not None:
                     gate.good(task, ended)
-                if telemetry.heard:
+                if telemetry.measuring:
                     telemetry.succeeded(task, ended)
                 started = now() if emit(task) else ended
                 if release is not None:  # only now, for the order of results of one key
@@ -190,7 +190,7 @@ class ThreadRunner:
             task.slot = False
             stack[-1] = task = following
             add(task)
-            if telemetry.heard:
+            if telemetry.logs_starts:
                 telemetry.starting(task)
             if flow.cancellation.reason is not None:
                 # The flow is being cancelled, perhaps without having seen this task.

@@ -1,7 +1,7 @@
 """How input is read ahead: several items between two looks at anything else."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from time import perf_counter
 from typing import Any, Final
@@ -12,7 +12,7 @@ READ_MOST: Final = 512  #: items read between two looks at anything else
 READ_FOR: Final = 0.0005  #: seconds that input is read for before results are looked at again
 _READ_AT_ONCE: Final = 32  #: items read between two looks at the clock
 
-_KNOWN: Final[tuple[Iterable[Any], ...]] = (
+_KNOWN: Final[Any] = (
     [],
     (),
     set(),
@@ -26,7 +26,7 @@ _KNOWN: Final[tuple[Iterable[Any], ...]] = (
     deque(),
 )
 #: iterators that have their items already: nobody waits for the next one
-_AT_HAND: Final = frozenset(type(iter(each)) for each in _KNOWN)
+_AT_HAND: Final[frozenset[Any]] = frozenset(map(type, map(iter, _KNOWN)))
 
 
 def at_hand(items: Iterator[Any]) -> bool:

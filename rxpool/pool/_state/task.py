@@ -74,6 +74,11 @@ class Extra:
         self.parts: deque[Any] | None = None  #: ordered: results so far of an Observable
         self.collected: list[Any] | None = None  #: results of an Observable, kept together
 
+    @property
+    def has_more(self) -> bool:
+        """Whether there is more to tell of its task than when it started and ended."""
+        return self.spent is not None or self.held is not None
+
 
 class _NoExtra(Extra):
     """What all tasks share that have none of that: it is not written."""
