@@ -162,10 +162,14 @@ Line.TestCase.settings = settings(
 TestLine = Line.TestCase
 
 
-def ordered(slots=1, waiting=9, **options):
-    """Slots, their flow in input order, its first task, which runs, and those that wait."""
+def ordered(slots=1, waiting=9, settled=256, **options):
+    """Slots, their flow in input order, its first task, which runs, and those that wait.
+
+    The flow has settled so many before.
+    """
     pool = Slots(slots)
     flow = FlowState(pool, ordered=True, max_pending=10_000, **options)
+    flow.counts.accepted = flow.counts.succeeded_locked = settled
     tasks = [Task(flow, n, 0.0) for n in range(waiting + 1)]
     for task in tasks:
         pool.accept(flow, task)
@@ -177,6 +181,13 @@ def test_a_lot_counts_with_the_one_that_it_came_with():
     slots, flow, tasks = ordered()
     assert slots.reserve(tasks[0], 4, fairly=False) == tasks[1:5]
     assert flow.results.started == 1
+
+
+def test_of_few_items_each_counts():
+    """A flow that has just begun, or is short, has no more started than the bound says."""
+    slots, flow, tasks = ordered(settled=255)
+    assert slots.reserve(tasks[0], 9, fairly=False) == tasks[1:8]
+    assert flow.results.started == 8
 
 
 def test_a_worker_that_is_never_idle_is_handed_lots_within_the_bound():
