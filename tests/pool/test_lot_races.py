@@ -345,8 +345,46 @@ def test_a_result_that_was_left_at_a_token_which_is_taken_comes_out(monkeypatch)
         (flow,) = pool._engine.registry.states()
         looks.set()
         pool._engine.dispatcher.deliver_ready(flow)
+        assert emitted.wait(WAIT)
         source.on_completed()
         assert sink.wait() == [0, 1]
+
+
+def test_a_worker_looks_again_when_it_has_given_the_token_back(monkeypatch):
+    """The other one found it taken, and is busy with the next item since.
+
+    Catches one who does not.
+    """
+    second_began, go, third_began, emitted = (threading.Event() for _ in range(4))
+    fetch, values = InputOrder.fetch, []
+
+    def work(item):
+        if item == 0:
+            assert second_began.wait(WAIT)
+        elif item == 1:
+            second_began.set()
+            assert go.wait(WAIT)
+        else:
+            third_began.set()
+            assert emitted.wait(5.0)
+        return item
+
+    def meanwhile(order):
+        found = fetch(order)
+        if found is None and values == [0] and not go.is_set():
+            go.set()
+            assert third_began.wait(WAIT)
+        return found
+
+    def note(value):
+        values.append(value)
+        if value == 1:
+            emitted.set()
+
+    monkeypatch.setattr(InputOrder, "fetch", meanwhile)
+    with WorkerPool(2) as pool:
+        through = pool.map(work, order="input")
+        assert Sink(note).to(rx.from_iterable(range(4)).pipe(through)).wait() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
