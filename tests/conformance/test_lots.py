@@ -29,9 +29,9 @@ def chooses_lanes(test):
 
 for subject in SUBJECTS:
     module = import_module(f"tests.conformance.test_{subject}")
-    for name, test in vars(module).items():
-        if name.startswith("test_") and name not in LEFT_OUT and not chooses_lanes(test):
-            globals()[f"test_{subject}_{name.removeprefix('test_')}"] = test
+    for name, each in vars(module).items():
+        if name.startswith("test_") and name not in LEFT_OUT and not chooses_lanes(each):
+            globals()[f"test_{subject}_{name.removeprefix('test_')}"] = each
 
 
 @pytest.fixture(params=[f"{name}-{size}" for name in WHERE for size in SIZES])
