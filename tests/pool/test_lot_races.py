@@ -18,6 +18,8 @@ from rxpool import CircuitBreaker, Limit, Retry, WorkerPool
 from rxpool.policies._breaker import breaker_door
 from rxpool.policies._limit import limit_door
 from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.queues import SortedQueue
+from rxpool.pool._state.results import InputOrder
 from tests.pool import crew
 from tests.pool.crew import Oops, Sink, collect
 from tests.waiting import WAIT, eventually
@@ -251,8 +253,10 @@ def test_one_of_a_key_at_a_time_and_in_its_order(frantic, seed, workers):
             assert [n for n in found if n % 7 == key] == [*range(key, ITEMS, 7)]
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_a_key_is_free_when_its_result_is_left_and_not_before(monkeypatch, fails):
+@pytest.mark.parametrize(
+    ("fails", "options"), [(False, {}), (True, {}), (True, {"retry": Retry(1)})]
+)
+def test_a_key_is_free_when_its_result_is_left_and_not_before(monkeypatch, fails, options):
     """Also where a task is settled under the lock, which who takes the next does not need.
 
     Catches a key that is let go first.
@@ -272,10 +276,115 @@ def test_a_key_is_free_when_its_result_is_left_and_not_before(monkeypatch, fails
         return rx.just(item)
 
     with WorkerPool(2) as pool:
-        through = pool.outcomes(work, order="key", key=lambda item: 0, retry=Retry(1))
+        through = pool.outcomes(work, order="key", key=lambda item: 0, **options)
         assert len(collect(pool.pull(range(20)).pipe(through))) == 20
     assert left
     assert all(left)
+
+
+def test_a_worker_lets_a_key_go_when_its_result_is_out(monkeypatch):
+    """Without the lock, too.
+
+    Catches a key that is let go before.
+    """
+    out, values, release = [], [], SortedQueue.release
+
+    def seen(queue, task):
+        out.append(task.item in values)
+        release(queue, task)
+
+    monkeypatch.setattr(SortedQueue, "release", seen)
+    hold = threading.Event()
+
+    def work(item):
+        assert item or hold.wait(WAIT)
+        return item
+
+    source = Subject()
+    with WorkerPool(1) as pool:
+        sink = Sink(values.append).to(source.pipe(pool.map(work, order="key", key=abs)))
+        for item in range(20):
+            source.on_next(item)
+        source.on_completed()
+        hold.set()
+        sink.wait()
+    assert len(out) == 20
+    assert sum(out) >= 19  # the last one may be settled under the lock
+
+
+def test_a_result_that_was_left_at_a_token_which_is_taken_comes_out(monkeypatch):
+    """At once, and not when the worker that has left it is done with the next item.
+
+    Catches one who gives the token back without another look.
+    """
+    looks, go, next_began, emitted = (threading.Event() for _ in range(4))
+    fetch = InputOrder.fetch
+
+    def work(item):
+        if item == 0:
+            assert go.wait(WAIT)
+        else:
+            next_began.set()
+            assert emitted.wait(5.0)
+        return item
+
+    def meanwhile(order):
+        found = fetch(order)
+        if found is None and looks.is_set() and not go.is_set():
+            go.set()
+            assert next_began.wait(WAIT)
+        return found
+
+    monkeypatch.setattr(InputOrder, "fetch", meanwhile)
+    source = Subject()
+    with WorkerPool(1) as pool:
+        sink = Sink(lambda _: emitted.set())
+        sink.to(source.pipe(pool.map(work, order="input")))
+        source.on_next(0)
+        source.on_next(1)
+        (flow,) = pool._engine.registry.states()
+        looks.set()
+        pool._engine.dispatcher.deliver_ready(flow)
+        assert emitted.wait(WAIT)
+        source.on_completed()
+        assert sink.wait() == [0, 1]
+
+
+def test_a_worker_looks_again_when_it_has_given_the_token_back(monkeypatch):
+    """The other one found it taken, and is busy with the next item since.
+
+    Catches one who does not.
+    """
+    second_began, go, third_began, emitted = (threading.Event() for _ in range(4))
+    fetch, values = InputOrder.fetch, []
+
+    def work(item):
+        if item == 0:
+            assert second_began.wait(WAIT)
+        elif item == 1:
+            second_began.set()
+            assert go.wait(WAIT)
+        else:
+            third_began.set()
+            assert emitted.wait(5.0)
+        return item
+
+    def meanwhile(order):
+        found = fetch(order)
+        if found is None and values == [0] and not go.is_set():
+            go.set()
+            assert third_began.wait(WAIT)
+        return found
+
+    def note(value):
+        values.append(value)
+        if value == 1:
+            emitted.set()
+
+    monkeypatch.setattr(InputOrder, "fetch", meanwhile)
+    with WorkerPool(2) as pool:
+        through = pool.map(work, order="input")
+        assert Sink(note).to(rx.from_iterable(range(4)).pipe(through)).wait() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -423,3 +532,22 @@ def test_probes_are_as_many_as_there_may_be(frantic, seed, order):
         balanced(pool)
     assert most[0] <= 3 + 6  # those that began before it opened may look at it now
     assert len(breaker_door(breaker)._state._probes) == 0
+
+
+def test_as_many_as_there_are_tokens_pass_without_a_ticket(frantic):
+    """Whoever asks, on however many threads.
+
+    Catches a bucket that is asked without the lock of the limits.
+    """
+    door, passed = limit_door(Limit(1, per=10_000, burst=1000)), Counter()
+
+    def ask(name):
+        for _ in range(400):
+            passed[name] += door.enter_now(time.monotonic())
+
+    threads = [threading.Thread(target=ask, args=(name,)) for name in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+    assert sum(passed.values()) == 1000
