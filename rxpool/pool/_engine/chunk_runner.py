@@ -152,7 +152,8 @@ class ChunkRunner:
         lock_free = flow.binding.emit_lock_free is not None
         if lock_free:
             for task in tasks:
-                if task.error is not None or task.value is SEVERAL:
+                several = task.value is SEVERAL or task.extra.hedged  # results, or runs
+                if task.error is not None or several:
                     lock_free = False
                     break
         stack = here.stack
@@ -228,6 +229,9 @@ class ChunkRunner:
                 else:
                     task.attempts += 1
                 task.settled = True
+            if flow.times.hedge is not None:
+                for task in good:
+                    flow.hedging.lost_a_run(task, None, task.started + task.took)
             if flow.gate is not None:
                 for task in good:
                     flow.gate.succeeded(task, task.started + task.took)

@@ -104,8 +104,8 @@ class ThreadRunner:
         ring, telemetry = slots.ring, dispatcher.telemetry
         cell = [0]  # successes that the state do not have yet
         value = error = None
-        work = False
-        timed = flow.times.watched
+        work = in_hand = False
+        timed, hedged = flow.times.watched, flow.times.hedge is not None
         blank = Context()  # for tasks that bring no variables
         context = blank
         known: Any = None  # a type that is known to be no work
@@ -144,9 +144,16 @@ class ThreadRunner:
             ):
                 error = row
                 break
+            if hedged and task.extra.hedged:  # what becomes of two runs needs the lock
+                break
             try:
                 remove(task)
             except KeyError:  # cancelled
+                break
+            # A second run may have begun before it was removed; it says first that it has
+            # won, then that there are no two any more.
+            if hedged and (task.extra.rival is not None or task.settled):
+                in_hand = True
                 break
             task.running = None
             ended = now()
@@ -204,6 +211,9 @@ class ThreadRunner:
                 started = now()
         if self._dispatcher.registry.foreign is not None:
             end_child(error)
+        if in_hand:
+            with self._dispatcher.lock:
+                flow.hedging.hand_back(task)
         if cell[0]:
             with self._dispatcher.lock:
                 flow.counts.close(cell)

@@ -156,9 +156,10 @@ class FlowState:
     def lock_free(self) -> bool:
         """Whether tasks that ended well need nothing that the engine's lock guards."""
         quick = self.gate is None or self.gate.lock_free
-        looks = self.policies is not None and self.policies.looks
-        limits = self.times.deadline is not None or self.times.hedge is not None
-        return quick and not (limits or looks)
+        policies = self.policies
+        looks = policies is not None and policies.looks
+        twice = self.times.hedge is not None and policies is not None and policies.keeps
+        return quick and not (looks or twice)
 
     @property
     def undelivered(self) -> int:

@@ -30,8 +30,18 @@ class Hedging:
         flow = self._flow
         slots = flow.slots
         task.own().hedged = True
-        if slots.free <= 0 or not flow.capacity.may_run() or task not in flow.tasks:
+        if slots.free <= 0 or not flow.capacity.may_run():
             return None
+        try:
+            flow.tasks.remove(task)  # a worker that ends it needs no lock, but finds it gone
+        except KeyError:
+            return None
+        other = self._second(task, now)
+        flow.tasks.add(task)
+        return other
+
+    def _second(self, task: Task, now: float) -> Task | None:
+        flow = self._flow
         if not flow.policies.hedges(now, flow.counts.accepted - len(flow.waiting)):
             return None
         other = again(task, beside=True)
@@ -40,7 +50,7 @@ class Hedging:
             return None
         flow.start(other)
         other.leave_place()
-        slots.occupy(other)
+        flow.slots.occupy(other)
         task.joined_by(other)
         other.own().hedged = True
         task.own().rival, other.own().rival = other, task
@@ -51,10 +61,11 @@ class Hedging:
         flow, rival = self._flow, task.extra.rival
         if rival is None:
             return False
-        task.extra.rival = rival.extra.rival = None
         if error is None:
             self._abandon(rival, task)
+            task.extra.rival = rival.extra.rival = None
             return False
+        task.extra.rival = rival.extra.rival = None
         permit = task.fail(error)
         flow.stop(task)
         if flow.gate is not None:
@@ -67,8 +78,13 @@ class Hedging:
         """A run has given a result of several: the other one is not needed."""
         rival = task.extra.rival
         if rival is not None:
-            task.extra.rival = rival.extra.rival = None
             self._abandon(rival, task)
+            task.extra.rival = rival.extra.rival = None
+
+    def hand_back(self, task: Task) -> None:
+        """A worker that has removed *task* finds that there are two runs of its item."""
+        if not task.settled:  # else the other one was faster meanwhile
+            self._flow.tasks.add(task)
 
     def cancelled(self, task: Task) -> bool:
         """A run is cancelled; whether the other one is left, and will be."""
@@ -88,7 +104,9 @@ class Hedging:
         try:
             flow.tasks.remove(loser)
         except KeyError:
-            return
+            if loser.settled:
+                return
+            # A worker has it in hand, and is going to see that it has lost.
         if flow.gate is not None:
             flow.gate.cancelled(loser)
         loser.fail(TaskCancelled("the other run of the item was faster"))

@@ -135,13 +135,16 @@ class Parking:
     def fail(self, task: Task, error: BaseException) -> bool:
         """A task that waits, here or for a slot, has failed; False if it does not any more."""
         flow = self._flow
-        if task.settled or not (task in flow.waiting or task in self.tasks):
+        if task.settled:
             return False
         if task in self.tasks:
             self.resume(task)
             flow.release_key(task)
         else:
-            flow.waiting.remove(task)
+            try:
+                flow.waiting.remove(task)
+            except (ValueError, KeyError):  # a worker has taken it, which needs no lock
+                return False
         self.forget(task)
         if flow.policies is not None:
             task.own().unclaimed = True

@@ -101,9 +101,9 @@ class TimeLimits:
                 dues.append(now + self.hedge)
         if self.deadline is not None:
             dues += [task.accepted + self.deadline for task in busy]
-            if self._waiting or self._parked:
-                first = min(task.accepted for task in (*self._waiting, *self._parked))
-                dues.append(first + self.deadline)
+            idle = [task.accepted for task in (*self._waiting, *self._parked)]
+            if idle:  # workers take some meanwhile
+                dues.append(min(idle) + self.deadline)
                 if self.timeout is not None:  # it may start at any moment
                     dues.append(now + self.timeout)
         return min(dues, default=None)
