@@ -10,7 +10,7 @@ import pytest
 from reactivex import operators as ro
 
 from rxpool import Limit, Retry, TaskTimeout, WorkerCrashed, WorkerPool
-from rxpool.backends.processes._chunk_size import ChunkSize
+from rxpool.backends._chunk_size import ChunkSize
 from rxpool.policies._limit import limit_door
 from tests import jobs
 from tests.backends import lot_jobs

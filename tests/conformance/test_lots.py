@@ -8,17 +8,13 @@ from importlib import import_module
 
 import pytest
 
+from rxpool.backends._chunk_size import ChunkSize
 from rxpool.backends.event_loop import _slot
-from rxpool.backends.processes._chunk_size import ChunkSize
 from tests.conformance.lanes import KINDS
 
 SIZES = (1, 2, 7, 1000)
 WHERE = ("processes", "asyncio")
 SUBJECTS = ("order", "bounds", "limits", "policies", "parked")
-LEFT_OUT = (
-    "test_the_window_of_input_order",  # by default it counts lots, see tests/pool
-    "test_a_breaker_opens",  # what travels together was let through together
-)
 
 
 def chooses_lanes(test):
@@ -30,7 +26,7 @@ def chooses_lanes(test):
 for subject in SUBJECTS:
     module = import_module(f"tests.conformance.test_{subject}")
     for name, each in vars(module).items():
-        if name.startswith("test_") and name not in LEFT_OUT and not chooses_lanes(each):
+        if name.startswith("test_") and not chooses_lanes(each):
             globals()[f"test_{subject}_{name.removeprefix('test_')}"] = each
 
 

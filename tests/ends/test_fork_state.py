@@ -385,7 +385,7 @@ TOKENS = {
     ("engine.py", "self.lock = threading.RLock()"),
     ("_guarded_calls.py", "wake = Event() if policies.limit is not None else None"),
     ("delivery.py", "self._token = threading.Lock()"),
-    ("telemetry.py", "self._telling = threading.Lock()"),
+    ("levels.py", "self._telling = threading.Lock()"),
     ("_future.py", 'fields["_condition"] = Condition()'),
 }
 
