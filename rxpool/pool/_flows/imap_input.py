@@ -140,7 +140,7 @@ class ImapInput:
         with engine.lock:
             taken, started = (len(tasks), 0)
             for task, reason in refused:
-                state.refuse(task, reason)
+                state.settlement.refuse(task, reason)
             if state.ended:
                 self._refused = bool(ahead)
             else:

@@ -206,7 +206,7 @@ class MapFlow:
         with self.engine.lock:
             if self.end.over or self.state.ended:
                 return
-            self.state.refuse(task, error)
+            self.state.settlement.refuse(task, error)
             entry = self.delivery.begin_delivery()
             pending = self.engine.dispatcher.pending()
         self.engine.dispatcher.carry_out(pending)
