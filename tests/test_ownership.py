@@ -31,8 +31,7 @@ SUBSCRIPTION = "pool/_flows/subscription"
 OWNERS = {
     "Task": {
         "attempts": {TASK, FLOW, THREADS, CHUNKS},
-        "cancelled": {FLOW},
-        "error": {FLOW, CHUNKS},
+        "error": {CHUNKS},
         "future": {TASK},
         "item": {TASK},
         "key": {TASK},
@@ -72,7 +71,6 @@ OWNERS = {
     "FlowCounts": {
         "accepted": {FLOW, SLOTS},
         "cancelled": {FLOW},
-        "failed": {FLOW},
         "succeeded_locked": {FLOW},
     },
     "Capacity": {"pulled": {SUBSCRIPTION}, "unfetched": {IMAP}},
@@ -99,13 +97,14 @@ RECORDS = {
     "FlowState": (
         "flow_state.py",
         ("flow", "state"),
-        "bind, guard, end, remember, start, stop, settle, reserve, promote, take_back, "
+        "bind, guard, end, remember, start, stop, settle, promote, count_reserved, "
         "mark_runnable of FlowState",
     ),
     "FlowCounts": (
         "counts.py",
         ("counts",),
-        "divided, one_succeeded, one_failed, one_dropped, one_cancelled of FlowCounts",
+        "one_more, divided, one_succeeded, one_failed, one_dropped, one_cancelled of "
+        "FlowCounts",
     ),
     "Capacity": ("capacity.py", ("capacity",), "a method of Capacity"),
     "Parking": ("parking.py", ("parking",), "a method of Parking"),

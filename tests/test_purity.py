@@ -73,6 +73,7 @@ STATES = {
     "rxpool/pool/_state/byte_bound.py": None,
     "rxpool/pool/_state/cancellation.py": None,
     "rxpool/pool/_state/capacity.py": None,
+    "rxpool/pool/_state/chunks.py": None,
     "rxpool/pool/_state/counts.py": None,
     "rxpool/pool/_state/effects.py": None,
     "rxpool/pool/_state/flow_state.py": None,
@@ -82,10 +83,12 @@ STATES = {
     "rxpool/pool/_state/queues.py": None,
     "rxpool/pool/_state/report.py": None,
     "rxpool/pool/_state/results.py": None,
+    "rxpool/pool/_state/settlement.py": None,
     "rxpool/pool/_state/slots.py": None,
     "rxpool/pool/_state/tally.py": None,
     "rxpool/pool/_state/task.py": None,
     "rxpool/pool/_state/time_limits.py": None,
+    "rxpool/pool/_state/uncommitted.py": None,
     "rxpool/pool/_state/verdicts.py": None,
 }
 

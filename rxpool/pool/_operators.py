@@ -6,14 +6,12 @@ from importlib import import_module
 from typing import Any, TypeVar, Unpack, overload
 
 from reactivex import Observable, abc
-from reactivex.disposable import Disposable
 
 from rxpool import _checks as checks
-from rxpool._core.inlet import current_inlet, feeding, nodes_below
-from rxpool.errors import InvalidArgumentType, PoolClosed
+from rxpool._core.inlet import current_inlet
+from rxpool.errors import InvalidArgumentType
 from rxpool.outcomes import Outcome
 from rxpool.pool._engine.engine import Engine
-from rxpool.pool._engine.graph import is_stage
 from rxpool.pool._flows.given import Give, give_batch, give_outcome, give_value
 from rxpool.pool._flows.kinds import BatchFlow, OfBatches, SwitchFlow
 from rxpool.pool._flows.options import (
@@ -333,22 +331,8 @@ class Streams:
                 engine = self._engine  # whoever has the operator keeps the pool
                 state = options.open(engine.slots, emits_drops)
                 flow = kind(engine, options, state, observer, give, name, current_inlet())
-                try:
-                    engine.open(flow, waits=default is not None and default is _RUN)
-                except PoolClosed as error:
-                    observer.on_error(error)
-                    return Disposable()
-                for node in nodes_below():
-                    if is_stage(node):
-                        engine.wait_for(node)
-                with feeding(flow, flow):
-                    flow.end.upstream.disposable = source.subscribe(
-                        flow.on_next,
-                        flow.on_error,
-                        flow.on_completed,
-                        scheduler=default or engine.default_scheduler,
-                    )
-                return Disposable(flow.end.dispose)
+                waits = default is not None and default is _RUN
+                return flow.subscribe_to(source, default, waits)
 
             return Observable(subscribe)
 

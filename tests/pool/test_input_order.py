@@ -227,7 +227,7 @@ def test_a_bound_of_the_user_is_counted_task_by_task(most):
 def test_a_task_that_is_withdrawn_holds_up_nobody():
     """It may have had its place, as one that waited for a limit has."""
     _, flow, tasks = ordered(slots=2, waiting=3)
-    flow.take_back(tasks[1])
+    flow.chunks.take_back(tasks[1])
     flow.cancellation.withdraw(tasks[1], "not wanted")
     assert tasks[1] not in flow.results.line
     flow.settle(tasks[0], 0, None, 1.0)

@@ -294,7 +294,7 @@ class Books(RuleBasedStateMachine):
         flow = self.pick(which, self.flows)
         if not flow.ended and not flow.results.ordered:
             task = Task(flow, [0], self.now)
-            flow.refuse(task, ValueError("no"))
+            flow.settlement.refuse(task, ValueError("no"))
             self.accepted[flow].append(task)
 
     @rule(which=WHICH, far=st.booleans(), late=st.booleans())

@@ -30,7 +30,7 @@ class GroupCommit:
         dispatcher, flow = self._dispatcher, task.flow
         now = dispatcher.now()
         with dispatcher.lock:
-            waits = flow.await_commit(task, value, now)
+            waits = flow.commits.add(task, value, now)
         if waits:
             self.bring(flow, task, row)
         with dispatcher.lock:
@@ -105,7 +105,7 @@ class GroupCommit:
         telemetry = dispatcher.telemetry
         cell = [0]
         with dispatcher.lock:
-            good = flow.committed(tasks)
+            good = flow.commits.committed(tasks)
             flow.counts.local.append(cell)
             pending = dispatcher.pending()
         dispatcher.carry_out(pending)
@@ -124,7 +124,7 @@ class GroupCommit:
             here.depths.pop()
         with dispatcher.lock:
             flow.counts.close(cell)
-            flow.delivered(good)
+            flow.commits.delivered(good)
             entry = binding.begin_delivery()
             pending = dispatcher.pending()
         dispatcher.carry_out(pending)

@@ -171,9 +171,8 @@ class ObserverDelivery:
     def _emit_lock_free(self, task: Task) -> bool:
         """Deliver *task* without the engine's lock, or leave it to who delivers already."""
         done, token = self.state.done, self._token
-        if (
-            self.emit_lock_free is None
-        ):  # an inlet was learnt: `begin_delivery` looks whether it has room
+        if self.emit_lock_free is None:
+            # An inlet was learnt: `begin_delivery` looks whether it has room.
             done.append(task)
             return False
         if token.acquire(False):

@@ -1,12 +1,8 @@
 """`ImapFlow`: the flow of one `pool.imap`, which reads its input as far ahead as it may."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextvars import copy_context
-from itertools import islice
-from time import perf_counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from rxpool._core.causes import as_failure, ends_program
 from rxpool._core.inlet import Node
 from rxpool._core.waits import pass_gate
 from rxpool._forks import bury
@@ -14,10 +10,10 @@ from rxpool._forks import gate as new_gate
 from rxpool.errors import PoolClosed, WouldBlock
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.fetched import Fetched
+from rxpool.pool._flows.imap_input import ImapInput
 from rxpool.pool._flows.on_failure import OnFailure
 from rxpool.pool._flows.options import FlowOptions
 from rxpool.pool._flows.outcome import outcome_of
-from rxpool.pool._flows.reading import READ_FOR, READ_MOST, at_hand, read_ahead
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
 
@@ -25,7 +21,7 @@ __all__ = ("ImapFlow",)
 
 
 class ImapFlow:
-    """The flow of one `imap`: reads input, hands it over, and keeps results to be fetched.
+    """The flow of one `imap`: takes its `ImapInput`, and keeps results to be fetched.
 
     With *outcomes* the results are the outcomes of all items, as for `collect`.
 
@@ -50,13 +46,7 @@ class ImapFlow:
         self.engine = self._engine = engine
         engine.failures.guard(state, options.policies, options.fn)
         self._on_failure = OnFailure(options.on_failure, self.name, options.max_failures)
-        self._rank = options.rank if options.sorts else None
-        self._reads_on = self._rank is None and state.gate is None
-        self._items: Iterator[Any] | None = iter(items)
-        self._read_ahead: list[Any] = []  # read and not accepted yet
-        self._error: BaseException | None = None  # of the input; raised after the results
-        self._unread: Iterator[Any] | None = None  # a closing pool reads no more of this
-        self._refused = False  # what was read was not taken any more
+        self._input = ImapInput(engine, state, options, items)
         self._fetched = Fetched()
         self.values = self._fetched.values  # for the iterator
         self._gate: Callable[[], object] | None = None  # opens it for the waiting consumer
@@ -146,9 +136,7 @@ class ImapFlow:
     def cut(self) -> None:
         """Read no more input; nobody may come to fetch results, so none waits for that."""
         with self._engine.lock:
-            if self._items is not None:
-                self._unread = self._items
-            self._items = None
+            self._input.cut()
             self.state.end()
             self.state.capacity.unfetched = True
             self.state.mark_runnable()
@@ -159,15 +147,15 @@ class ImapFlow:
     def condemn(self, error: Exception, fed: bool) -> None:
         """Read no more input.  Locked."""
         state = self.state
-        if self._error is None and (not state.ended or state.counts.in_flight):
-            self._error = error
+        if not state.ended or state.counts.in_flight:
+            self._input.condemn(error)
         state.end()
 
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled."""
         engine = self._engine
         with engine.lock:
-            self._items = None
+            self._input.drop()
             self.state.end()
             tasks = self.state.cancellation.running(reason, True, engine.now())
             self.state.cancellation.waiting(reason, True)
@@ -181,11 +169,9 @@ class ImapFlow:
         """See `Binding`."""
         if not self._over:
             self._over, self._foreign = True, why
-        bury(
-            self._items, self._gate, self._read_ahead, self._fetched.values, self._fetched.rest
-        )
-        self._items = self._gate = None
-        self._read_ahead.clear()
+        self._input.forsake()
+        bury(self._gate, self._fetched.values, self._fetched.rest)
+        self._gate = None
         self._fetched.clear()
 
     def close(self) -> None:
@@ -195,7 +181,7 @@ class ImapFlow:
             if self._over:
                 return
             self._over = True
-            self._items = None
+            self._input.drop()
             self.state.end()
             reason = f"{self.name}: the iterator was closed"
             tasks = self.state.cancellation.running(reason, False, engine.now())
@@ -206,15 +192,14 @@ class ImapFlow:
         engine.forget(self)
         engine.dispatcher.abandon(tasks)
 
-    # -- reading and waiting -------------------------------------------------------------
+    # -- fetching and waiting ------------------------------------------------------------
 
     def _count(self, settled: int, error: BaseException | None = None) -> None:
         """So many more are settled; if too many have failed, what is done is the rest."""
         for _ in range(settled if self._on_failure.tally is not None else 0):
             failure = self._on_failure.too_many(error)
             if failure is not None:
-                self._read_ahead.clear()
-                self._error = failure
+                self._input.fail(failure)
                 self.terminate(str(failure))
 
     def _keep(self, entries: Sequence[Any]) -> None:
@@ -269,7 +254,7 @@ class ImapFlow:
                 if not entries:
                     if state.ended and state.finished:
                         self._over = True
-                    elif self._all_read or not state.capacity.has_room():
+                    elif self._input.all_read or not state.capacity.has_room():
                         gate = new_gate()
                         self._gate = gate.release if wake is None else wake
                         if state.results.ready:  # from a worker that saw no gate
@@ -281,13 +266,12 @@ class ImapFlow:
                 return True
             if self._over:
                 engine.forget(self)
-                if self._error is None:
-                    self._error = self._cut_short()
-                if self._error is not None:
-                    raise self._error
+                error = self._input.failure()
+                if error is not None:
+                    raise error
                 return False
             if gate is None:
-                self._read()
+                self._input.read()
             elif wake is not None:
                 return None
             elif not engine.back_pressure.run_one(state):
@@ -297,123 +281,3 @@ class ImapFlow:
                     )
                 engine.back_pressure.step_aside()
                 pass_gate(gate)
-
-    def _cut_short(self) -> BaseException | None:
-        """What to raise at the end, if that is not the end of the input."""
-        unread, self._unread = self._unread, None
-        if not self._refused and unread is not None:
-            try:
-                next(unread)
-                self._refused = True
-            except StopIteration:
-                pass
-            except BaseException as error:
-                return error
-        if not self._refused:
-            return None
-        return PoolClosed(
-            f"pool {self._engine.name!r} was closed before {self.name} had read its input"
-        )
-
-    @property
-    def _all_read(self) -> bool:
-        return self._items is None and not self._read_ahead
-
-    def _read(self) -> None:  # noqa: C901 - reading under all bounds, by the batch
-        """Read input and hand it over, as much as there is room for."""
-        state, engine, ahead = self.state, self._engine, self._read_ahead
-        items = self._items  # a closing pool takes it away
-        if items is not None and not ahead and self._reads_on and not at_hand(items):
-            self._read_on(items)
-            return
-        if items is not None and not ahead:
-            # An item read is an item ahead: never more than will surely be taken.
-            room = max(1, min(state.capacity.to_read(), READ_MOST))
-            try:
-                if not read_ahead(items, room, ahead):
-                    self._items = None
-            except BaseException as error:
-                if ends_program(error):
-                    raise  # now, not when what runs is done
-                self._items, self._error = None, as_failure(error)
-        now = engine.now()
-        if len(context := copy_context()):
-            tasks = [Task(state, item, now, context.copy()) for item in ahead]
-        else:
-            tasks = [Task(state, item, now) for item in ahead]
-        if state.gate is not None:
-            state.gate.prepare(*tasks)
-        refused: list[tuple[Task, BaseException]] = []
-        if self._rank is not None:
-            tasks = self._sort_out(tasks, refused)
-        with engine.lock:
-            taken, started = (len(tasks), 0)
-            for task, reason in refused:
-                state.refuse(task, reason)
-            if state.ended:
-                self._refused = bool(ahead)
-            else:
-                taken, started = engine.slots.accept_many(state, tasks)
-            del ahead[:taken]
-            if self._all_read:
-                state.end()
-            pending = engine.dispatcher.pending()
-        if started:
-            engine.dispatcher.start(tasks[:started])
-        engine.dispatcher.carry_out(pending)
-        if state.times.deadline is not None and not state.times.armed:
-            engine.timeouts.watch(state)
-
-    def _read_on(self, items: Iterator[Any]) -> None:
-        """Read an input that may wait: who has nothing to do meanwhile takes what was read."""
-        state, engine = self.state, self._engine
-        slots, now, room = engine.slots, engine.now, max(1, state.capacity.to_read())
-        context = copy_context() or None
-        until = perf_counter() + READ_FOR
-        slots.reading[state] = None
-        try:
-            for item in islice(items, room):
-                state.ahead.append(
-                    Task(state, item, now(), None if context is None else context.copy())
-                )
-                if slots.free > 0 or perf_counter() > until:
-                    break
-                room -= 1
-            else:
-                if room:
-                    self._items = None
-        except BaseException as error:
-            if ends_program(error):
-                raise  # now, not when what runs is done
-            self._items, self._error = None, as_failure(error)
-        finally:
-            del slots.reading[state]
-        with engine.lock:
-            if state.ended:
-                self._refused = self._refused or bool(state.ahead)
-                state.ahead.clear()
-            state.take_ahead()
-            if self._all_read:
-                state.end()
-            pending = engine.dispatcher.pending()
-        engine.dispatcher.carry_out(pending)
-        if state.times.deadline is not None and not state.times.armed:
-            engine.timeouts.watch(state)
-
-    def _sort_out(
-        self, tasks: list[Task], refused: list[tuple[Task, BaseException]]
-    ) -> list[Task]:
-        """Rank what was read; items whose functions raise go to *refused*."""
-        assert self._rank is not None
-        good: list[Task] = []
-        for task in tasks:
-            try:
-                self._rank(self.state, task)
-                good.append(task)
-            except BaseException as error:
-                if ends_program(error):
-                    raise
-                refused.append((task, error))
-        ahead = self._read_ahead
-        ahead[:] = [task.item for task in good]
-        return good

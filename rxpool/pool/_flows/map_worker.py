@@ -94,7 +94,7 @@ class WorkerFlow(SubmitFlow):
         engine = self._engine
         with engine.lock:
             self._open()
-            self.state.refuse(task, error)
+            self.state.settlement.refuse(task, error)
             entry = self.begin_delivery()
             pending = engine.dispatcher.pending()
         engine.dispatcher.carry_out(pending)

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from typing import Any, Final
 
-from reactivex import abc
+from reactivex import Observable, abc
+from reactivex.disposable import Disposable
 
 from rxpool._core.causes import as_failure, ends_program
-from rxpool._core.inlet import Inlet, Node, flows
+from rxpool._core.inlet import Inlet, Node, feeding, flows, nodes_below
+from rxpool.errors import PoolClosed
 from rxpool.pool._engine.engine import Engine
+from rxpool.pool._engine.graph import is_stage
 from rxpool.pool._flows.delivery import ObserverDelivery
 from rxpool.pool._flows.flow_end import FlowEnd
 from rxpool.pool._flows.given import Give, give_outcome
@@ -79,6 +82,28 @@ class MapFlow:
         flows[self] = None
 
     # -- the source ---------------------------------------------------------------------
+
+    def subscribe_to(
+        self, source: Observable[Any], scheduler: abc.SchedulerBase | None, waits: bool
+    ) -> abc.DisposableBase:
+        """Begin, with the items of *source*; *waits*: the caller will wait for the end."""
+        engine = self.engine
+        try:
+            engine.open(self, waits=waits)
+        except PoolClosed as error:
+            self._observer.on_error(error)
+            return Disposable()
+        for node in nodes_below():
+            if is_stage(node):
+                engine.wait_for(node)
+        with feeding(self, self):
+            self.end.upstream.disposable = source.subscribe(
+                self.on_next,
+                self.on_error,
+                self.on_completed,
+                scheduler=scheduler or engine.default_scheduler,
+            )
+        return Disposable(self.end.dispose)
 
     def on_next(self, item: Any) -> None:  # noqa: C901 - the hot path of acceptance, in one piece
         """Take an item, or hold its producer back."""
@@ -206,7 +231,7 @@ class MapFlow:
         with self.engine.lock:
             if self.end.over or self.state.ended:
                 return
-            self.state.refuse(task, error)
+            self.state.settlement.refuse(task, error)
             entry = self.delivery.begin_delivery()
             pending = self.engine.dispatcher.pending()
         self.engine.dispatcher.carry_out(pending)

@@ -27,6 +27,10 @@ class FlowCounts:
         """Accepted and not settled."""
         return self.accepted - self.succeeded - self.failed - self.dropped - self.cancelled
 
+    def one_more(self) -> None:
+        """One is accepted."""
+        self.accepted += 1
+
     def divided(self, parts: int) -> None:
         """One that was accepted is so many now."""
         self.accepted += parts - 1

@@ -1,15 +1,14 @@
 """`FlowState`: the state of one flow, and how tasks begin and end in it."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Unpack
 
-from rxpool._core.causes import as_failure
 from rxpool._forks import bury
-from rxpool.pool._state.batches import can_be_halved, halves
 from rxpool.pool._state.cancellation import Cancellation
 from rxpool.pool._state.capacity import Bounds, Capacity
+from rxpool.pool._state.chunks import Chunks
 from rxpool.pool._state.counts import FlowCounts
 from rxpool.pool._state.hedging import Hedging
 from rxpool.pool._state.parking import Parking
@@ -17,8 +16,9 @@ from rxpool.pool._state.parts import PoolSlots
 from rxpool.pool._state.queues import SortedQueue
 from rxpool.pool._state.results import CompletionOrder, InputOrder, ResultOrder
 from rxpool.pool._state.settlement import Settlement
-from rxpool.pool._state.task import NOT_YET, Task, Withdrawn, start_of
+from rxpool.pool._state.task import NOT_YET, Task
 from rxpool.pool._state.time_limits import TimeLimits
+from rxpool.pool._state.uncommitted import Uncommitted
 
 __all__ = ("FlowState",)
 
@@ -27,9 +27,10 @@ class FlowState:
     """What waits, runs and is done of one flow, and its counts.
 
     Its parts: `capacity` has the bounds, `parking` what waits for a gate or another attempt,
-    `hedging` the rules of second runs, `settlement` how tasks end that do not run,
-    `cancellation` how all of it is given up, `times` timeouts and deadlines, `results` what is
-    done and not fetched, `counts` what became of what was accepted.
+    `commits` what is to be written first, `hedging` the rules of second runs, `chunks` what
+    is handed out together, `settlement` how tasks end that do not run or whose attempt has
+    failed, `cancellation` how all of it is given up, `times` timeouts and deadlines, `results`
+    what is done and not fetched, `counts` what became of what was accepted.
 
     A worker far away may be given several tasks at once, its chunk: the first one runs, the
     others are reserved, and count as waiting until their turn comes.
@@ -46,6 +47,8 @@ class FlowState:
         "cancellation",
         "capacity",
         "chunkable",
+        "chunks",
+        "commits",
         "counts",
         "done",
         "effects",
@@ -98,13 +101,15 @@ class FlowState:
         self.done = self.results.done  # for those who go on without the lock
         self.tasks: set[Task] = set()  # running or reserved
         self.without_slot: set[Task] = set()  # running, but without the slot they had
-        self.uncommitted: set[Task] = set()  # done, but for the result's way into a journal
         self.running = 0
         self.reserved = 0
         self.gate: Any = None  # asked before each attempt
         self.policies: Any = None  # asked what becomes of tasks that failed
         self.parking = Parking(self)
         self.parked = self.parking.tasks
+        self.commits = Uncommitted(self)
+        self.uncommitted = self.commits.tasks
+        self.chunks = Chunks(self)
         self.hedging = Hedging(self)
         self.settlement = Settlement(self)
         self.times = TimeLimits(timeout, deadline, self.tasks, self.waiting, self.parked)
@@ -207,24 +212,6 @@ class FlowState:
         except IndexError:
             return None
 
-    def pop_admitted(self, head: Task, most: int) -> list[Task]:
-        """Up to so many tasks that may start behind *head*, each at its place."""
-        if self.sorted is not None and self.gate is None:
-            return self.sorted.pop_several(most)
-        found: list[Task] = []
-        capacity, leader = self.capacity, head if head.may_lead else None
-        for _ in range(most):
-            full = not capacity.counts_once and capacity.to_start(capacity.limit()) <= 0
-            if full or self.parking.head is not None:
-                break
-            task = self.pop_oldest() if self.sorted is None else self.pop_waiting()
-            if task is None:
-                break
-            if self.gate is None or self.parking.admits(task):
-                leader = self._place_behind(leader, task)
-                found.append(task)
-        return found
-
     def pop_oldest(self) -> Task | None:
         """The task that has waited longest, or None."""
         try:
@@ -268,28 +255,9 @@ class FlowState:
         if self.results.ordered:
             self.results.place(task)
 
-    def _place_behind(self, leader: Task | None, task: Task) -> Task | None:
-        """*task* is in a lot that counts with *leader*, or by its own first: who that is now.
-
-        Each lot counts, also where a worker that is never idle is handed one behind another.
-        """
-        if not self.results.ordered or task.placed:
-            return leader
-        if leader is None or not self.capacity.counts_once:
-            self.results.place(task)
-            return task
-        leader.lead()
-        self.results.place(task, True)
-        return leader
-
-    def reserve(self, head: Task, chunk: Sequence[Task]) -> None:
-        """Tasks are to run behind *head* in its slot."""
-        if self.results.ordered:
-            leader = head if head.may_lead else None
-            for task in chunk:
-                leader = self._place_behind(leader, task)
-        self.tasks.update(chunk)
-        self.reserved += len(chunk)
+    def count_reserved(self, more: int) -> None:
+        """So many more, or fewer, are inside and do not run."""
+        self.reserved += more
 
     def promote(self, task: Task) -> None:
         """The turn of a reserved task has come."""
@@ -298,22 +266,6 @@ class FlowState:
             task.attempts += 1
             self.reserved -= 1
             self.running += 1
-
-    def take_back(self, task: Task) -> None:
-        """A task, running or reserved, was not begun: it is to start next."""
-        self.tasks.remove(task)
-        if self.gate is not None:
-            self.gate.returned(task)
-        self.times.goes_on(task)
-        if task.running:
-            self.running -= 1
-            task.running = False
-            task.attempts -= 1
-            self.slots.release(task)
-        else:
-            self.reserved -= 1
-        self.waiting.appendleft(task)
-        self.mark_runnable()
 
     def stop(self, task: Task) -> None:
         """An attempt, which was removed from `tasks`, is over."""
@@ -325,43 +277,6 @@ class FlowState:
             self.running -= 1
             task.running = False
             self.without_slot.discard(task)
-
-    def await_commit(self, task: Task, value: Any, now: float) -> bool:
-        """Its function is done, and the result is to be written; False: it was cancelled.
-
-        It needs no slot any more, and is in flight until it is settled.
-        """
-        try:
-            self.tasks.remove(task)
-        except KeyError:
-            return False
-        self.stop(task)
-        task.running = None
-        task.ended(value, None, max(0.0, now - start_of(task, now)))
-        self.uncommitted.add(task)
-        self.mark_runnable()
-        return True
-
-    def committed(self, tasks: Sequence[Task]) -> list[Task]:
-        """These were written: those that were not cancelled succeed, and are to be delivered.
-
-        They count as inside until that is done, see `delivered`.
-        """
-        waiting = self.uncommitted
-        good = [task for task in tasks if task in waiting]
-        waiting.difference_update(good)
-        for task in good:
-            task.settled = True
-        self.reserved += len(good)
-        return good
-
-    def delivered(self, tasks: Sequence[Task]) -> None:
-        """What was `committed` has come out."""
-        self.reserved -= len(tasks)
-        if self.sorted is not None:
-            for task in tasks:  # only now, for the order of results of one key
-                self.sorted.release(task)
-        self.mark_runnable()
 
     def put_back(self, task: Task) -> None:
         """A worker has taken *task*, which need not run: it is the next again."""
@@ -380,7 +295,8 @@ class FlowState:
             if task not in self.uncommitted:
                 return False
         if error is not None:
-            return self._settle_failed(task, as_failure(error), now)
+            self.settlement.attempt_failed(task, error, now)
+            return True
         if self.effects.recording:
             self.effects.attempted(task, "success", None, now)
         if self.times.hedge is not None:
@@ -404,37 +320,6 @@ class FlowState:
             self.mark_runnable()
         return True
 
-    def _settle_failed(self, task: Task, error: BaseException, now: float) -> bool:
-        withdrawn = isinstance(error, Withdrawn)
-        if not withdrawn and self.effects.recording:
-            self.effects.attempted(task, "failure", error, now)
-        if self.times.hedge is not None and self.hedging.lost_a_run(task, error, now):
-            return True
-        if task.running is False:
-            task.attempts += 1
-        if self.policies is not None and not withdrawn:
-            task.took = max(0.0, now - start_of(task, now))
-            self.stop(task)
-            self.parking.suspend(task, error)
-            return True
-        self.stop(task)
-        task.settled = True
-        if can_be_halved(task, error):
-            self.settlement.exchange(task, halves(task))
-            return True
-        task.took = max(0.0, now - start_of(task, now))
-        task.error = error
-        if withdrawn:
-            task.cancelled = True
-            self.counts.cancelled += 1
-        else:
-            self.counts.failed += 1
-        self.effects.settled(task)
-        self.results.put(task)
-        self.release_key(task)
-        self.mark_runnable()
-        return True
-
     def add_part(self, task: Task, value: Any) -> bool:
         """Note one result of a running task that gives several; False if it was cancelled."""
         if not task.settled:
@@ -447,11 +332,6 @@ class FlowState:
         if self.sorted is not None and not task.extra.unclaimed:
             self.sorted.release(task)
 
-    def refuse(self, task: Task, error: BaseException) -> None:
-        """An item failed before it could wait for anything; not in input order."""
-        self.counts.accepted += 1
-        self.settlement.fail(task, error)
-
     def forsake(self) -> None:
         """In a forked child: what is inside is the parent's, and is not done here."""
         for task in self.tasks.copy():
@@ -459,15 +339,10 @@ class FlowState:
         self.ended = True
         bury(*self.waiting, *self.tasks, *self.uncommitted)
         bury(*self.results.everything, self.parked)
-        for inside in (
-            self.waiting,
-            self.tasks,
-            self.without_slot,
-            self.parked,
-            self.uncommitted,
-            self.ahead,
-        ):
-            inside.clear()  # where it is: a worker that forked may be on its way through it
+        # Where they are: a worker that forked may be on its way through one.
+        for inside in (self.waiting, self.tasks, self.without_slot, self.parked, self.ahead):
+            inside.clear()
+        self.uncommitted.clear()
         self.results.forsake()
         self.times.alarm = self.parking.head = None
         self.running = self.reserved = 0

@@ -55,11 +55,14 @@ class Parking:
         self.suspend(task, verdict)
         return False
 
-    def suspend(self, task: Task, error: BaseException) -> None:
-        """A task has failed: out of the lock it is found out whether that is its end."""
+    def suspend(self, task: Task, error: BaseException, now: float | None = None) -> None:
+        """A task has failed: out of the lock it is found out whether that is its end.
+
+        *now* if it ran.
+        """
         flow = self._flow
         self.tasks[task] = None
-        flow.effects.failed.append((task, task.fail(error)))
+        flow.effects.failed.append((task, task.fail(error, now)))
         flow.place(task)
         flow.mark_runnable()
 

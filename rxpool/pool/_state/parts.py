@@ -57,6 +57,9 @@ class Flow(Protocol):
     parking: Any
     hedging: Any
     settlement: Any
+    chunks: Any
+    commits: Any
+    times: Any
     emits_drops: bool
     capacity: Any
 
@@ -71,6 +74,13 @@ class Flow(Protocol):
     def pop_oldest(self) -> Task | None:
         """The task that has waited longest, or None."""
         ...
+
+    def pop_waiting(self) -> Task | None:
+        """The task that is to start next, or None."""
+        ...
+
+    def count_reserved(self, more: int) -> None:
+        """So many more, or fewer, are inside and do not run."""
 
     def start(self, task: Task) -> Task:
         """An attempt begins."""

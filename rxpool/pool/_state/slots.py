@@ -247,15 +247,15 @@ class Slots:
             pop = waiting.popleft
             chunk = [pop() for _ in range(min(most, len(waiting)))]
         else:
-            chunk = flow.pop_admitted(task, most)
-        flow.reserve(task, chunk)
+            chunk = flow.chunks.pop_admitted(task, most)
+        flow.chunks.reserve(task, chunk)
         return chunk
 
     def give_back(self, chunk: Sequence[Task]) -> None:
         """Tasks of a chunk that were not begun wait again, before all others."""
         for task in reversed(chunk):
             if task in task.flow.tasks:
-                task.flow.take_back(task)
+                task.flow.chunks.take_back(task)
 
     def promote(self, chunk: Sequence[Task], slot: bool) -> bool:
         """The first task of *chunk* that is not settled is the one that runs now."""

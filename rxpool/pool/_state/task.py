@@ -238,6 +238,24 @@ class Task:
         """A second run of the item begins: both are attempts at it."""
         self.attempts = other.attempts
 
+    def ran_behind(self) -> None:
+        """It ran behind another in the same chunk, and nobody saw it begin."""
+        self.attempts += 1
+
+    def did_not_begin(self) -> None:
+        """Its attempt is taken back."""
+        self.attempts -= 1
+
+    def await_commit(self, value: Any, now: float) -> None:
+        """It ran until *now*, and this result is to be written before it is settled."""
+        self.running = None
+        self.value, self.error = value, None
+        self.took = max(0.0, now - start_of(self, now))
+
+    def committed(self) -> None:
+        """Its result is written."""
+        self.settled = True
+
     def not_attempted(self) -> None:
         """Its function was not called, though a worker had it, or was going to."""
         self.attempts = 0
@@ -252,10 +270,15 @@ class Task:
         self.value, self.error = value, None
         self.took_no_time()
 
-    def fail(self, error: BaseException) -> int | None:
-        """Its attempt failed, or there will be none; answers the permit, as `take_permit`."""
+    def fail(self, error: BaseException, now: float | None = None) -> int | None:
+        """Its attempt failed, or there will be none; answers the permit, as `take_permit`.
+
+        It ran until *now*; None: it did not run, or that is noted already.
+        """
         self.settled = True
         self.error = error
+        if now is not None:
+            self.took = max(0.0, now - start_of(self, now))
         permit, self.permit = self.permit, None
         return permit
 
