@@ -99,8 +99,8 @@ class Streams:
                 smaller first, equals first come.  If this or `key` raises, that is the
                 failure of the item.
             max_reorder: In input order, the most items that are started and not emitted;
-                8 times the concurrency by default; after 256 results, short items that are
-                handed to a worker together count as one then.
+                8 times the concurrency by default; after 256 results, 256 if items are short
+                (0.1 ms), and those that are handed to a worker together count as one then.
             timeout: Seconds (or a timedelta) that an attempt may run; then it is ended as
                 far as the backend can, and the item fails with `TaskTimeout`.
             deadline: Seconds from acceptance, over waiting and running together, all

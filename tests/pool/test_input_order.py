@@ -165,11 +165,11 @@ TestLine = Line.TestCase
 def ordered(slots=1, waiting=9, settled=256, **options):
     """Slots, their flow in input order, its first task, which runs, and those that wait.
 
-    The flow has settled so many before.
+    So many results have come out before.
     """
     pool = Slots(slots)
     flow = FlowState(pool, ordered=True, max_pending=10_000, **options)
-    flow.counts.accepted = flow.counts.succeeded_locked = settled
+    flow.results.fetched = settled
     tasks = [Task(flow, n, 0.0) for n in range(waiting + 1)]
     for task in tasks:
         pool.accept(flow, task)
@@ -188,6 +188,31 @@ def test_of_few_items_each_counts():
     slots, flow, tasks = ordered(settled=255)
     assert slots.reserve(tasks[0], 9, fairly=False) == tasks[1:8]
     assert flow.results.started == 8
+
+
+@pytest.mark.parametrize(
+    ("settled", "took", "options", "most"),
+    [
+        (255, 0.0, {}, 16),
+        (256, 1.0, {}, 16),
+        (256, 0.00005, {}, 256),
+        (256, 0.00005, {"max_reorder": 5}, 5),
+    ],
+)
+def test_of_many_short_items_more_are_started(settled, took, options, most):
+    """Unless the user has set the bound; long ones, and few, keep to 8 for each worker."""
+    slots, flow, _ = ordered(slots=2, waiting=400, settled=settled, **options)
+    flow.results.took = took
+    started = 2
+    while flow.capacity.may_run() or flow.running >= 2:
+        flow.settle(next(iter(flow.tasks)), 0, None, 1.0)
+        flow.results.line[0].placed &= ~READY  # the head is not done yet
+        slots.free += 1
+        if slots.fill() == []:
+            break
+        started += 1
+        slots.free = 0
+    assert flow.results.started == most
 
 
 def test_a_worker_that_is_never_idle_is_handed_lots_within_the_bound():

@@ -205,7 +205,7 @@ class ObserverDelivery:
 
     def _deliver_in_order(self) -> bool:
         """Deliver what has its turn, unless somebody does; whether that took time here."""
-        state, token = self.state, self._token
+        state, token, slots = self.state, self._token, self._engine.slots
         results = state.results
         told = False
         # Look again each time: what came in meanwhile was left by one who found it taken.
@@ -216,7 +216,9 @@ class ObserverDelivery:
                 if entry is None:
                     break
                 told = True
-                if state.waiting and not state.runnable:  # there is room for it, from now on
+                # There is room for one that waits, from now on.  A worker that found none looks
+                # again once it has said that its slot is free.
+                if slots.free > 0 and state.waiting and not state.runnable:
                     self._engine.dispatcher.wake_producers(state)
                 self.send(entry)
             token.release()

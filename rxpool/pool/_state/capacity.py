@@ -11,7 +11,8 @@ from rxpool.pool._state.task import Task
 
 __all__ = ("Bounds", "Capacity")
 
-_MANY: Final = 256  #: items of a flow, after which those that travel together count as one
+_MANY: Final = 256  #: items of a flow, after which short ones have a larger window
+_SHORT: Final = 1e-4  #: seconds
 _LARGE: Final = 256  #: from so many on, `max_pending` counts as large
 
 
@@ -119,6 +120,11 @@ class Capacity:
         results = flow.results
         if isinstance(results, InputOrder):
             most = self.max_reorder or 8 * limit
+            # Of many short tasks more are started: workers that had to wait for one that the
+            # system has stopped for a moment would be woken again and again.
+            many = results.took < _SHORT and results.fetched >= _MANY
+            if many and self.max_reorder is None and most < _MANY:
+                most = _MANY
             if large:  # what waits and what was started has bytes: each has its half
                 most = min(most, max(limit, self.max_pending // 2))
             return results.bound(sys.maxsize if self.unfetched else most)
@@ -140,9 +146,11 @@ class Capacity:
 
         Not where the user has set the bound, or where bytes do; nor before there are many.
         """
+        results = self._flow.results
+        if not isinstance(results, InputOrder) or self.max_reorder is not None:
+            return False
         large = self.bytes is not None and self.max_pending < self.bytes.limit
-        own = self._flow.results.ordered and self.max_reorder is None and not large
-        return own and self._flow.counts.succeeded >= _MANY
+        return results.fetched >= _MANY and not large
 
     def has_room(self) -> bool:
         """Whether an item would be taken."""

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from math import inf
 from sys import maxsize
 from typing import Any, TypeAlias
 
@@ -97,7 +98,7 @@ class InputOrder:
     which is the last thing that becomes of a task.
     """
 
-    __slots__ = ("_behind", "done", "guard", "held", "line", "most")
+    __slots__ = ("_behind", "done", "fetched", "guard", "held", "line", "most", "took")
 
     ordered = True
 
@@ -105,6 +106,8 @@ class InputOrder:
         self.guard = guard
         self.line: deque[Task] = deque()  #: started and not fetched
         self.done: deque[Any] = deque()
+        self.fetched = 0  #: tasks so far
+        self.took = inf  #: seconds of the last task that was fetched
         self.most = maxsize  #: that may be started and not fetched, as `bound` was told last
         self._behind = 0  #: in the line, and handed over together with one before it
         self.held = 0  #: fetched, but to be counted as if not
@@ -213,6 +216,8 @@ class InputOrder:
                 return None
             self._behind -= bool(head.placed & BEHIND)
             self.line.popleft()
+            self.took = head.took or 0.0
+            self.fetched += 1
             return head
 
     def fetch_all(self) -> list[Any]:

@@ -89,9 +89,9 @@ class Settlement:
         """A task is given up for others, which are to start next, in its place."""
         flow = self._flow
         flow.counts.divided(len(parts))
+        flow.results.replace(task, parts)  # first: workers take what waits without the lock
         if flow.sorted is not None:
             flow.sorted.split(task, parts)
         else:
             flow.waiting.extendleft(reversed(parts))  # type: ignore[union-attr]
-        flow.results.replace(task, parts)
         flow.mark_runnable()

@@ -167,6 +167,10 @@ class Slots:
         task.slot = False
         if following is None:
             self.free += 1
+            flow = task.flow
+            # Only now: who makes room in the line of results looks for a free slot after that.
+            if flow.waiting and flow.results.ordered and flow.capacity.may_run():
+                flow.mark_runnable()
         else:
             following.slot = True
         return following
