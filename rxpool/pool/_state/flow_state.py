@@ -164,7 +164,8 @@ class FlowState:
         policies = self.policies
         looks = policies is not None and policies.looks
         twice = self.times.hedge is not None and policies is not None and policies.keeps
-        return quick and not (looks or twice)
+        timed = self.times.deadline is not None or self.times.hedge is not None
+        return quick and not (looks or twice or (timed and self.sorted is not None))
 
     @property
     def undelivered(self) -> int:
