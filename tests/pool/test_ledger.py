@@ -184,9 +184,10 @@ def test_limits_hold_again_for_a_task_that_went_back():
 
 
 def test_what_workers_may_settle_without_the_lock():
-    """In any order of items and results; with a deadline if items are not sorted."""
+    """In any order of items and results; limits of time if items are not sorted."""
     for ordered, keyed, prioritised in product((False, True), repeat=3):
         kind = {"ordered": ordered, "keyed": keyed, "prioritised": prioritised}
         assert FlowState(Slots(1), **kind).lock_free
-        timed = FlowState(Slots(1), deadline=1.0, timeout=1.0, **kind)
-        assert timed.lock_free is not (keyed or prioritised)
+        for limit in ("deadline", "timeout"):
+            timed = FlowState(Slots(1), **{limit: 1.0}, **kind)
+            assert timed.lock_free is not (keyed or prioritised)

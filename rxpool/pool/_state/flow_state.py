@@ -164,7 +164,7 @@ class FlowState:
         policies = self.policies
         looks = policies is not None and policies.looks
         twice = self.times.hedge is not None and policies is not None and policies.keeps
-        timed = self.times.deadline is not None or self.times.hedge is not None
+        timed = self.times.watched or self.times.deadline is not None
         return quick and not (looks or twice or (timed and self.sorted is not None))
 
     @property
