@@ -31,7 +31,6 @@ class ObserverDelivery:
     """
 
     __slots__ = (
-        "_engine",
         "_inlet",
         "_on_failure",
         "_paused",
@@ -64,7 +63,7 @@ class ObserverDelivery:
         self.name = name
         self.fn: Any = options.fn
         self.collects = give is give_outcome
-        self.engine = self._engine = engine
+        self.engine = engine
         self.end = end
         self.on_next: Any = observer.on_next
         self.now: Any = engine.now
@@ -116,7 +115,7 @@ class ObserverDelivery:
         Not every chain shows how it hangs together when it is subscribed, as `merge` does
         that later.  False if this is known to feed another one.  The engine's lock is held.
         """
-        if self.end.over or self._engine is not getattr(fed, "engine", None):
+        if self.end.over or self.engine is not getattr(fed, "engine", None):
             return False
         if self._inlet is None and isinstance(fed, ObserverDelivery):
             self._inlet = fed.end.flow
@@ -126,7 +125,7 @@ class ObserverDelivery:
     def blocker(self) -> FlowState | None:
         """The flow of this pool that keeps this one's results from going on."""
         fed = self._feeds() if self._paused else None
-        return fed.state if fed is not None and fed.engine is self._engine else None
+        return fed.state if fed is not None and fed.engine is self.engine else None
 
     def begin_delivery(self) -> Any:
         """What to deliver now, or None.  The engine's lock is held.
@@ -140,9 +139,9 @@ class ObserverDelivery:
         while results.done or (results.line and (self._inlet is None or results.ready)):
             inlet = self._inlet
             full = inlet is not None and inlet.holds_back and not inlet.room()
-            if full and not self._engine.registry.terminated:
+            if full and not self.engine.registry.terminated:
                 self._paused = True
-                self._engine.effects.calls.append(self._pause)
+                self.engine.effects.calls.append(self._pause)
                 return None
             if not token.acquire(False):
                 return None
@@ -205,7 +204,7 @@ class ObserverDelivery:
 
     def _deliver_in_order(self) -> bool:
         """Deliver what has its turn, unless somebody does; whether that took time here."""
-        state, token, slots = self.state, self._token, self._engine.slots
+        state, token, slots = self.state, self._token, self.engine.slots
         results = state.results
         told = False
         # Look again each time: what came in meanwhile was left by one who found it taken.
@@ -219,13 +218,13 @@ class ObserverDelivery:
                 # There is room for one that waits, from now on.  A worker that found none looks
                 # again once it has said that its slot is free.
                 if slots.free > 0 and state.waiting and not state.runnable:
-                    self._engine.dispatcher.wake_producers(state)
+                    self.engine.dispatcher.wake_producers(state)
                 self.send(entry)
             token.release()
             if self.emit_lock_free is None or self.end.over:
                 break
         if told:
-            self._engine.dispatcher.wake_producers(state)
+            self.engine.dispatcher.wake_producers(state)
         return told
 
     def emit_many(self, tasks: Sequence[Task], cell: list[int]) -> None:
@@ -268,7 +267,7 @@ class ObserverDelivery:
                     entry = done.popleft()
                 except IndexError:  # disposed on another thread
                     break
-                self._engine.dispatcher.wake_producers(self.state)
+                self.engine.dispatcher.wake_producers(self.state)
                 self.send(entry)
             token.release()
             # Look again: what came in meanwhile was left by one who found the token taken.
@@ -285,8 +284,8 @@ class ObserverDelivery:
         """Deliver an entry to the observer."""
         try:
             if type(entry) is Task:
-                if self.state.results.ordered and self._engine.telemetry.heard:
-                    self._engine.telemetry.reordered(entry)
+                if self.state.results.ordered and self.engine.telemetry.heard:
+                    self.engine.telemetry.reordered(entry)
                 self.give(self, entry)
             elif entry is _END:
                 self.end.tell(self.end.failure)
@@ -297,9 +296,9 @@ class ObserverDelivery:
 
     def _subscriber_failed(self, error: BaseException) -> None:
         self.end.dispose()
-        if isinstance(error, (TaskCancelled, PoolClosed)) and self._engine.registry.terminated:
+        if isinstance(error, (TaskCancelled, PoolClosed)) and self.engine.registry.terminated:
             return  # a subscriber without on_error, told that the pool was terminated
-        self._engine.telemetry.fault(f"a subscriber of {self.name}", error)
+        self.engine.telemetry.fault(f"a subscriber of {self.name}", error)
         in_main = threading.current_thread() is threading.main_thread()
         if in_main and not isinstance(error, Exception):
             raise error  # KeyboardInterrupt belongs to the program
@@ -315,7 +314,7 @@ class ObserverDelivery:
         failure = self._on_failure.too_many(error)
         if failure is None:
             return
-        with self._engine.lock:
+        with self.engine.lock:
             if self.end.over:
                 return
             self.end.failure = failure
@@ -323,7 +322,7 @@ class ObserverDelivery:
 
     def terminate(self, reason: str) -> None:
         """Settle everything now, as cancelled, and deliver that."""
-        engine, state = self._engine, self.state
+        engine, state = self.engine, self.state
         with engine.lock:
             if self.end.over:
                 return
@@ -344,9 +343,9 @@ class ObserverDelivery:
             self._resume()
 
     def _resume(self) -> None:
-        with self._engine.lock:
+        with self.engine.lock:
             self._paused = False
             entry = self.begin_delivery()
-            pending = self._engine.dispatcher.pending()
-        self._engine.dispatcher.carry_out(pending)
-        self._engine.dispatcher.deliver(self, entry)
+            pending = self.engine.dispatcher.pending()
+        self.engine.dispatcher.carry_out(pending)
+        self.engine.dispatcher.deliver(self, entry)

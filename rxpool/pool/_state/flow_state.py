@@ -35,9 +35,9 @@ class FlowState:
     A worker far away may be given several tasks at once, its chunk: the first one runs, the
     others are reserved, and count as waiting until their turn comes.
 
-    In completion order a worker may go from one task to the next without the engine's lock
-    (`ThreadRunner`): `waiting`, `done` and `tasks` are changed by single atomic operations,
-    and whoever removes a task from `tasks` settles it.
+    A worker may go from one task to the next without the engine's lock (`ThreadRunner`):
+    `waiting`, `done` and `tasks` are changed by single atomic operations, or under the guard
+    of what is sorted or reordered, and whoever removes a task from `tasks` settles it.
     """
 
     __slots__ = (
