@@ -13,7 +13,7 @@ from rxpool.errors import PoolClosed
 from rxpool.pool._engine.awaitables import Awaitables
 from rxpool.pool._engine.back_pressure import BackPressure
 from rxpool.pool._engine.chunk_runner import ChunkRunner
-from rxpool.pool._engine.dispatcher import Dispatcher
+from rxpool.pool._engine.dispatcher import Dispatcher, Pending
 from rxpool.pool._engine.failures import FailureHandler
 from rxpool.pool._engine.foreign import ForeignBackend
 from rxpool.pool._engine.graph import Graph
@@ -22,7 +22,9 @@ from rxpool.pool._engine.runner import Runner
 from rxpool.pool._engine.telemetry import Telemetry
 from rxpool.pool._engine.thread_runner import ThreadRunner
 from rxpool.pool._engine.timeouts import Timeouts
+from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import Slots
+from rxpool.pool._state.task import Task
 
 __all__ = ("Engine",)
 
@@ -109,6 +111,17 @@ class Engine:
             registry.enter(binding, nested)
         if nested and lend:
             self.back_pressure.lend_all()
+
+    def taken(self, flow: FlowState, started: Sequence[Task], pending: Pending | None) -> None:
+        """*flow* took tasks, of which these have *started*: run them, and what follows.
+
+        No lock is held.
+        """
+        if started:
+            self.dispatcher.start(started)
+        self.dispatcher.carry_out(pending)
+        if flow.times.deadline is not None and not flow.times.armed:
+            self.timeouts.watch(flow)
 
     def forget(self, binding: Any) -> None:
         """A flow ended."""

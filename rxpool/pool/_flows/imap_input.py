@@ -11,7 +11,7 @@ from rxpool._forks import bury
 from rxpool.errors import PoolClosed
 from rxpool.pool._engine.engine import Engine
 from rxpool.pool._flows.options import FlowOptions
-from rxpool.pool._flows.reading import READ_FOR, READ_MOST, at_hand, read_ahead
+from rxpool.pool._flows.reading import READ_FOR, READ_MOST, at_hand, read_ahead, tasks_of
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.task import Task
 
@@ -110,7 +110,7 @@ class ImapInput:
 
     # -- reading ----------------------------------------------------------------------------
 
-    def read(self) -> None:  # noqa: C901 - reading under all bounds, by the batch
+    def read(self) -> None:
         """Read input and hand it over, as much as there is room for."""
         state, engine, ahead = self._state, self._engine, self._ahead
         items = self._items  # a closing pool takes it away
@@ -127,13 +127,7 @@ class ImapInput:
                 if ends_program(error):
                     raise  # now, not when what runs is done
                 self._items, self._error = None, as_failure(error)
-        now = engine.now()
-        if len(context := copy_context()):
-            tasks = [Task(state, item, now, context.copy()) for item in ahead]
-        else:
-            tasks = [Task(state, item, now) for item in ahead]
-        if state.gate is not None:
-            state.gate.prepare(*tasks)
+        tasks = tasks_of(state, ahead, engine.now())
         refused: list[tuple[Task, BaseException]] = []
         if self._rank is not None:
             tasks = self._sort_out(tasks, refused)
@@ -149,11 +143,7 @@ class ImapInput:
             if self.all_read:
                 state.end()
             pending = engine.dispatcher.pending()
-        if started:
-            engine.dispatcher.start(tasks[:started])
-        engine.dispatcher.carry_out(pending)
-        if state.times.deadline is not None and not state.times.armed:
-            engine.timeouts.watch(state)
+        engine.taken(state, tasks[:started], pending)
 
     def _read_on(self, items: Iterator[Any]) -> None:
         """Read an input that may wait: who has nothing to do meanwhile takes what was read."""
@@ -187,9 +177,7 @@ class ImapInput:
             if self.all_read:
                 state.end()
             pending = engine.dispatcher.pending()
-        engine.dispatcher.carry_out(pending)
-        if state.times.deadline is not None and not state.times.armed:
-            engine.timeouts.watch(state)
+        engine.taken(state, (), pending)
 
     def _sort_out(
         self, tasks: list[Task], refused: list[tuple[Task, BaseException]]

@@ -1,12 +1,16 @@
 """How input is read ahead: several items between two looks at anything else."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextvars import copy_context
 from itertools import islice
 from time import perf_counter
 from typing import Any, Final
 
-__all__ = ("READ_FOR", "READ_MOST", "at_hand", "read_ahead")
+from rxpool.pool._state.flow_state import FlowState
+from rxpool.pool._state.task import Task
+
+__all__ = ("READ_FOR", "READ_MOST", "at_hand", "read_ahead", "tasks_of")
 
 READ_MOST: Final = 512  #: items read between two looks at anything else
 READ_FOR: Final = 0.0005  #: seconds that input is read for before results are looked at again
@@ -57,3 +61,14 @@ def read_ahead(items: Iterator[Any], room: int, ahead: list[Any]) -> bool:
         if perf_counter() > until:
             break
     return True
+
+
+def tasks_of(state: FlowState, items: Iterable[Any], now: float) -> list[Task]:
+    """Tasks for *items*, each with the variables of the caller, and looked at by the gate."""
+    if len(context := copy_context()):
+        tasks = [Task(state, item, now, context.copy()) for item in items]
+    else:
+        tasks = [Task(state, item, now) for item in items]
+    if state.gate is not None:
+        state.gate.prepare(*tasks)
+    return tasks

@@ -16,6 +16,7 @@ from rxpool.pool._flows.delivery import ObserverDelivery
 from rxpool.pool._flows.flow_end import FlowEnd
 from rxpool.pool._flows.given import Give, give_outcome
 from rxpool.pool._flows.options import FlowOptions
+from rxpool.pool._flows.reading import tasks_of
 from rxpool.pool._state.flow_state import FlowState
 from rxpool.pool._state.slots import DROPPED, FULL, STARTED, WAITING
 from rxpool.pool._state.task import Task
@@ -179,21 +180,14 @@ class MapFlow:
 
     def take_many(self, items: Sequence[Any]) -> None:
         """Take items for which there was room; for those that have none now, wait as ever."""
-        state, engine, now = self.state, self.engine, self._now()
-        context = copy_context() or None
-        tasks = [Task(state, item, now, context and context.copy()) for item in items]
-        if state.gate is not None:
-            state.gate.prepare(*tasks)
+        state, engine = self.state, self.engine
+        tasks = tasks_of(state, items, self._now())
         taken, started, pending = 0, 0, None
         with engine.lock:
             if not (self.end.over or state.ended):
                 taken, started = engine.slots.accept_many(state, tasks)
                 pending = engine.dispatcher.pending()
-        if started:
-            engine.dispatcher.start(tasks[:started])
-        engine.dispatcher.carry_out(pending)
-        if state.times.deadline is not None and not state.times.armed:
-            engine.timeouts.watch(state)
+        engine.taken(state, tasks[:started], pending)
         for item in items[taken:]:
             self.on_next(item)
 
