@@ -132,11 +132,7 @@ class SubmitFlow:
                     self._open()
                     entry = self.begin_delivery()  # it may have been dropped
                 pending = engine.dispatcher.pending()
-            if verdict == STARTED:
-                engine.dispatcher.start((task,))
-            engine.dispatcher.carry_out(pending)
-            if state.times.deadline is not None and not state.times.armed:
-                engine.timeouts.watch(state)
+            engine.taken(state, (task,) if verdict == STARTED else (), pending)
             engine.dispatcher.deliver(self, entry)
             if verdict != FULL:
                 return True

@@ -95,11 +95,7 @@ class SwitchFlow(MapFlow):
             verdict = engine.slots.accept(state, task)
             pending = engine.dispatcher.pending()
         engine.dispatcher.abandon(gone)
-        if verdict == STARTED:
-            engine.dispatcher.start((task,))
-        engine.dispatcher.carry_out(pending)
-        if state.times.deadline is not None:
-            engine.timeouts.watch(state)
+        engine.taken(state, (task,) if verdict == STARTED else (), pending)
 
     def _give(self, receiver: Receiver, task: Task) -> None:
         if task is self._newest:
